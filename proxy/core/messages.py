@@ -1,0 +1,181 @@
+"""What the supervisor and its workers say to each other, and how it becomes bytes.
+
+Snapshots go down: whole and versioned, so that a restarted worker just gets the last one. Reports and events go up.
+Both ends are our own processes on a private socketpair, so the encoding is pickle behind a length.
+"""
+
+from __future__ import annotations
+
+import enum
+import pickle
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from proxy.core.breaker import BreakerState
+from proxy.core.health import HealthState
+from proxy.core.settings import Settings
+
+
+class AdminState(enum.StrEnum):
+    """The administrator's intent for a Backend."""
+
+    READY = "ready"
+    DRAIN = "drain"
+    MAINT = "maint"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """What the supervisor knows of a Backend and a worker must heed."""
+
+    admin: AdminState = AdminState.READY
+    health: HealthState = HealthState.UP
+    weight: int | None = None
+    """Set by the administrator in place of the configured one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole state that workers act on. A worker takes it if `version` is higher than what it has."""
+
+    version: int
+    settings_version: int
+    settings: Settings | None
+    """None where the worker has `settings_version` already."""
+    backends: dict[tuple[str, str], BackendState]
+    """By pool and backend name."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerNews:
+    """A Breaker changed: an event from one worker, relayed by the supervisor to the others."""
+
+    worker: int
+    pool: str
+    backend: str
+    state: BreakerState
+    until: float
+    """Monotonic time at which trials begin."""
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePassed:
+    """A good probe of a Backend whose Breaker is not closed somewhere."""
+
+    pool: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNews:
+    """A pool's panic began or ended in one worker."""
+
+    worker: int
+    pool: str
+    panic: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Order to a worker: close the listeners, finish what runs within `timeout` seconds, end."""
+
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker serves: it has its listeners and its first Snapshot."""
+
+    worker: int
+    pid: int
+    snapshot_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendCounts:
+    """Totals of one Backend in one worker since that worker's start; gauges are of now."""
+
+    in_flight: int = 0
+    idle_connections: int = 0
+    requests: int = 0
+    failures: int = 0
+    duration_buckets: tuple[int, ...] = ()
+    """Attempts per bucket of `stats.BUCKETS`, the last for everything above."""
+    duration_sum: float = 0.0
+    breaker: BreakerState = BreakerState.CLOSED
+    breaker_until: float = 0.0
+    breaker_reason: str = ""
+    breaker_since: float = 0.0
+    breaker_transitions: dict[str, int] = field(default_factory=dict)
+    """By the state that was entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """Totals of one Pool in one worker since that worker's start; `panic` is of now."""
+
+    retries: dict[tuple[str, str], int]
+    """By reason (a kind or status) and result (`success`, `failure`)."""
+    budget_exhausted: int
+    saved: int
+    """Requests that would have failed without another Attempt."""
+    held: int
+    unknown_outcomes: int
+    panic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All counters of one worker, once a second; totals, so that a lost Report loses nothing."""
+
+    worker: int
+    pid: int
+    at: float
+    snapshot_version: int
+    connections: int
+    loop_lag: float
+    """Seconds, the largest since the last Report."""
+    requests: dict[tuple[str, str, str, int], int]
+    """By route, pool, method and status."""
+    durations: dict[tuple[str, str], tuple[tuple[int, ...], float]]
+    """By route and pool: requests per bucket and the sum of seconds."""
+    backends: dict[tuple[str, str], BackendCounts]
+    pools: dict[str, PoolCounts]
+    refused: dict[str, int]
+    """Client messages that were refused, by status."""
+    client_aborts: int
+    final: bool = False
+    """The worker's last Report before it ends."""
+
+
+Message = Snapshot | BreakerNews | ProbePassed | PoolNews | Drain | Started | Report
+
+_LENGTH = struct.Struct("!I")
+
+
+def encode(message: Message) -> bytes:
+    """One message as bytes: four bytes of length, then the pickle."""
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
+
+
+class Decoder:
+    """Turns a stream of bytes, cut anywhere, back into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield each message that is now complete."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+            if len(self._buffer) < end:
+                return
+            message: Message = pickle.loads(self._buffer[_LENGTH.size : end])  # noqa: S301 - from our own process
+            del self._buffer[:end]
+            yield message

@@ -1,0 +1,200 @@
+"""The value objects that a config file becomes: what the supervisor knows and a Snapshot carries to the workers.
+
+Plain frozen data. Policies with behaviour stand beside that behaviour (`health`, `breaker`, `retry`, `outlier`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy.core.breaker import BreakerPolicy
+from proxy.core.health import HealthPolicy
+from proxy.core.outlier import EjectionPolicy
+from proxy.core.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen or connect: host and port, or the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds on every wait, in seconds."""
+
+    connect: float = 1.0
+    """To open a connection to a Backend, TLS included."""
+    first_byte: float = 15.0
+    """From the request's last byte to the response head, per Attempt."""
+    stall: float = 30.0
+    """In which no byte of a body moves."""
+    request_head: float = 10.0
+    """For a client to send a whole request head."""
+    client_idle: float = 60.0
+    """An idle client connection is kept so long."""
+    backend_idle: float = 30.0
+    """An idle connection to a Backend is kept so long."""
+    tunnel_idle: float = 3600.0
+    """A tunnel (WebSocket) in which no byte moves is kept so long."""
+    total: float | None = None
+    """For a request with all its Attempts and waits, to the response head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on sizes and numbers."""
+
+    request_line: int = 8192
+    """Bytes of a request line; more is 414."""
+    headers: int = 100
+    """Header fields of a message; more is 431."""
+    header_bytes: int = 32768
+    """Bytes of a message's head; more is 431."""
+    body: int | None = None
+    """Bytes of a request's body; more is 413."""
+    connections: int = 10000
+    """Client connections of one worker; more get 503 and are closed."""
+    max_in_flight: int | None = None
+    """Requests at a time on one Backend, over all workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPolicy:
+    """Requests wait a little while a pool has just lost its last Backend."""
+
+    duration: float = 1.0
+    """Seconds after the loss in which requests wait (`for` in a config file)."""
+    max_requests: int = 1000
+    """Requests of one worker that may wait at a time; more get 503."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """One Backend as the config names it."""
+
+    name: str
+    address: Address
+    weight: int = 1
+    tier: int = 1
+    region: str = ""
+    max_in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HashOn:
+    """What the `hash` Balancer hashes: `header`, `cookie`, `client` (address) or `path`."""
+
+    source: str = "client"
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """A named set of interchangeable Backends and their policies."""
+
+    name: str
+    backends: tuple[BackendSettings, ...]
+    balance: str = "least_requests"
+    hash_on: HashOn = HashOn()
+    overprovisioning: float = 1.4
+    """A tier's available share times this, up to 1, is the share of the load that it takes."""
+    region: str = ""
+    timeouts: Timeouts = Timeouts()
+    health: HealthPolicy = HealthPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+    retries: RetryPolicy = RetryPolicy()
+    ejection: EjectionPolicy = EjectionPolicy()
+    limits: Limits = Limits()
+    hold: HoldPolicy = HoldPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a request must have for a Route to take it; what is empty matches all."""
+
+    host: str = ""
+    """`shop.example`, or `*.shop.example` for every name below it."""
+    path: str = ""
+    """`/x` for just that, `/x/*` for everything that begins with `/x/`."""
+    methods: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names and exact values."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticAnswer:
+    """An answer that a Route gives by itself."""
+
+    status: int = 200
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A redirection that a Route answers with. `{path}` in `to` stands for the request's target."""
+
+    to: str
+    status: int = 308
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """Match → a Pool, or a split of Pools, or an answer of our own."""
+
+    name: str
+    match: Match = Match()
+    split: tuple[tuple[str, float], ...] = ()
+    """Pools and their shares, which add up to 1; a single Pool has 1."""
+    answer: StaticAnswer | Redirect | None = None
+    strip_prefix: str = ""
+    preserve_host: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """A bound address that accepts clients."""
+
+    name: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The admin endpoint."""
+
+    address: Address = Address("127.0.0.1", 9900)
+    token: str = field(default="", repr=False)
+    """Bearer token; required on any address but loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole config file, checked."""
+
+    listeners: tuple[ListenerSettings, ...]
+    pools: tuple[PoolSettings, ...]
+    routes: tuple[RouteSettings, ...]
+    workers: int = 1
+    admin: AdminSettings = AdminSettings()
+    state_dir: str = ""
+    drain_delay: float = 0.0
+    """Seconds between the failing of `/readyz` and the closing of the listeners."""
+    drain_timeout: float = 30.0
+    """Seconds that requests in flight have to finish at a stop."""
+    timeouts: Timeouts = Timeouts()
+    """The client's side: `request_head` and `client_idle`."""
+    limits: Limits = Limits()
+    """The client's side: everything but `max_in_flight`."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-*` and `Forwarded` are believed."""
