@@ -17,6 +17,10 @@ from proxy.core.health import HealthState
 from proxy.core.settings import Settings
 
 
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds, in seconds, of every histogram of durations; a last bucket takes what is above."""
+
+
 class AdminState(enum.StrEnum):
     """The administrator's intent for a Backend."""
 
@@ -104,7 +108,7 @@ class BackendCounts:
     requests: int = 0
     failures: int = 0
     duration_buckets: tuple[int, ...] = ()
-    """Attempts per bucket of `stats.BUCKETS`, the last for everything above."""
+    """Attempts per bucket of `DURATION_BUCKETS`, and one more for everything above; not cumulative."""
     duration_sum: float = 0.0
     breaker: BreakerState = BreakerState.CLOSED
     breaker_until: float = 0.0
@@ -142,7 +146,7 @@ class Report:
     requests: dict[tuple[str, str, str, int], int]
     """By route, pool, method and status."""
     durations: dict[tuple[str, str], tuple[tuple[int, ...], float]]
-    """By route and pool: requests per bucket and the sum of seconds."""
+    """By route and pool: requests per bucket (as in `BackendCounts`) and the sum of seconds."""
     backends: dict[tuple[str, str], BackendCounts]
     pools: dict[str, PoolCounts]
     refused: dict[str, int]
