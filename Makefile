@@ -1,0 +1,9 @@
+# dev.py does the work and needs only the standard library: `python3 dev.py COMMAND` is the same without make.
+PYTHON ?= python3
+COMMANDS := run demo test check coverage bench bench-quick format lock clean help
+export CONFIG ARGS
+
+.DEFAULT_GOAL := help
+.PHONY: $(COMMANDS)
+$(COMMANDS):
+	@$(PYTHON) dev.py $@

@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""One command for each thing that a developer does; `make help` lists them.
+
+It makes a virtual environment, installs the pinned packages into it, then runs the tool that was asked for. It knows
+nothing of the proxy itself. Standard library only, and old syntax, so that any Python 3 can say what is missing.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "installed.json"
+RUNTIME = "requirements.lock"
+DEV = "requirements-dev.lock"
+"""Holds everything of `RUNTIME`, in the same versions, and the tools."""
+VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14))
+"""The Pythons for which every locked package has a wheel."""
+FAST_TESTS = ["tests/core", "tests/sim", "tests/config"]
+
+
+class Command(NamedTuple):
+    """Something that can be asked for by name."""
+
+    does: Callable[[], int]
+    lock: Optional[str]
+    help: str
+
+
+# Set-up
+
+
+def main(arguments: List[str]) -> int:
+    """Run the command that is named first; the rest goes to the tool that it starts."""
+    name = arguments[0] if arguments else "help"
+    if name not in COMMANDS:
+        print(f"There is no command {name!r}.", file=sys.stderr)
+        show_help()
+        return 2
+    os.chdir(str(ROOT))
+    os.environ["ARGS"] = " ".join([*map(shlex.quote, arguments[1:]), os.environ.get("ARGS", "")]).strip()
+    command = COMMANDS[name]
+    if command.lock:
+        prepare(command.lock)
+    return command.does()
+
+
+def prepare(lock: str) -> None:
+    """Make sure that the virtual environment holds what `lock` names."""
+    with one_at_a_time():
+        if installed().get("for") != whereabouts():
+            make_environment()
+        if not any(installed().get(name) == digest(name) for name in (lock, DEV)):
+            install(lock)
+            # Only what was put in last is known to be whole.
+            write_stamp({"for": whereabouts(), lock: digest(lock)})
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let a second command wait while a first one sets up."""
+    with Path(__file__).open() as itself:
+        fcntl.flock(itself, fcntl.LOCK_EX)
+        yield
+
+
+def digest(lock: str) -> str:
+    """What changes when a lock file changes."""
+    return hashlib.sha256((ROOT / lock).read_bytes()).hexdigest()
+
+
+def whereabouts() -> str:
+    """What must not change under a virtual environment: where the project lies, and which Python it stands on."""
+    return f"{ROOT} on {(VENV / 'bin/python').resolve()}"
+
+
+def installed() -> Dict[str, str]:
+    """What the environment holds, as noted when it was filled."""
+    try:
+        stamp: Dict[str, str] = json.loads(STAMP.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return stamp
+
+
+def write_stamp(stamp: Dict[str, str]) -> None:
+    """Note what the environment holds."""
+    STAMP.write_text(json.dumps(stamp, indent=2) + "\n")
+
+
+def make_environment() -> None:
+    """Make an empty virtual environment that finds the project's packages and has its command."""
+    python = find_python()
+    say(f"making {VENV.name} with {python}")
+    shutil.rmtree(str(VENV), ignore_errors=True)
+    if subprocess.call([python, "-m", "venv", str(VENV)], stdout=subprocess.DEVNULL):
+        shutil.rmtree(str(VENV), ignore_errors=True)
+        stop(f"{python} cannot make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv")
+    site_packages = next(VENV.glob("lib/python3*/site-packages"))
+    (site_packages / "failover-proxy.pth").write_text(f"{ROOT}\n")
+    command = VENV / "bin/failover-proxy"
+    command.write_text(f"#!{VENV}/bin/python\nimport sys\n\nfrom proxy.__main__ import main\n\nsys.exit(main())\n")
+    command.chmod(0o755)
+    write_stamp({"for": whereabouts()})
+
+
+def find_python() -> str:
+    """Find a Python of the right version: the one that runs this, or another one on PATH."""
+    names = [sys.executable, *(f"python{major}.{minor}" for major, minor in reversed(VERSIONS))]
+    for name in names:
+        path = shutil.which(name)
+        if path and version_of(path) in VERSIONS:
+            return path
+    return stop(
+        "Python 3.11, 3.12, 3.13 or 3.14 is needed and none is on PATH. On Debian 12 or Ubuntu 24.04 and newer: "
+        "apt-get install python3 python3-venv. One in another place: make PYTHON=/path/to/python3 …"
+    )
+
+
+def version_of(python: str) -> Optional[Tuple[int, ...]]:
+    """Ask a Python for its version; None from a name that does not run."""
+    try:
+        answer = subprocess.check_output(
+            [python, "-c", "import sys; print(*sys.version_info[:2])"], stderr=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return tuple(map(int, answer.split()))
+
+
+def install(lock: str) -> None:
+    """Put the packages of a lock into the environment: wheels whose hash is known, so nothing is compiled."""
+    say(f"installing {lock}")
+    pip = [in_venv("python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
+    if subprocess.call([*pip, "--require-hashes", "--only-binary", ":all:", "-r", lock]):
+        stop(f"could not install {lock}")
+
+
+def in_venv(program: str) -> str:
+    """Where a program of the environment stands."""
+    return str(VENV / "bin" / program)
+
+
+def say(text: str) -> None:
+    """Tell what takes time."""
+    print(f"· {text}", flush=True)
+
+
+def stop(reason: str) -> NoReturn:
+    """End with a reason that a person can act on."""
+    sys.exit(f"error: {reason}")
+
+
+# Commands
+
+
+def run() -> int:
+    """Serve CONFIG, or the quickstart with sample backends of its own."""
+    config = os.environ.get("CONFIG")
+    return become(["-m", "proxy", "run", config] if config else ["-m", "proxy.samples.quickstart"])
+
+
+def demo() -> int:
+    """Show failures and recoveries under load."""
+    return become(["-m", "proxy.samples.demo"])
+
+
+def bench() -> int:
+    """Measure."""
+    return become(["-m", "benchmarks"])
+
+
+def bench_quick() -> int:
+    """Measure less exactly."""
+    return become(["-m", "benchmarks", "--quick"])
+
+
+def test() -> int:
+    """Run every test: what is alone with itself in parallel, what starts processes and measures time on its own."""
+    return in_turn(
+        {
+            "unit tests": pytest("-n", "2", "--ignore", "tests/e2e", "tests"),
+            "end-to-end tests": pytest("tests/e2e"),
+        }
+    )
+
+
+def check() -> int:
+    """Run what should pass before each commit."""
+    fast = [*FAST_TESTS, *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py"))]
+    return in_turn(
+        {
+            "format": [in_venv("ruff"), "format", "--check", "--quiet", "."],
+            "lint": [in_venv("ruff"), "check", "--quiet", "."],
+            "types": [in_venv("mypy")],
+            "layers, unit and simulation tests": pytest("-q", "-n", "2", *fast),
+        }
+    )
+
+
+def coverage() -> int:
+    """Measure how much of `core/` its own tests reach."""
+    return in_turn(
+        {"coverage of core": pytest("-q", "--cov=proxy.core", "--cov-branch", "--cov-fail-under=98", "tests/core")}
+    )
+
+
+def format_code() -> int:
+    """Lay the code out, and mend what can be mended safely."""
+    return in_turn({"fix": [in_venv("ruff"), "check", "--fix", "."], "format": [in_venv("ruff"), "format", "."]})
+
+
+def lock_packages() -> int:
+    """Write both locks anew from pyproject.toml."""
+    uv = shutil.which("uv") or stop("uv is needed to write the locks: pip install uv")
+    compile_lock = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
+    compile_lock += ["--python-version", "3.11", *more_arguments(), "pyproject.toml"]
+    return in_turn(
+        {
+            RUNTIME: [*compile_lock, "-o", RUNTIME],
+            DEV: [*compile_lock, "--group", "dev", "-c", RUNTIME, "-o", DEV],
+        }
+    )
+
+
+def clean() -> int:
+    """Remove what commands of this file made."""
+    for name in (".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "build"):
+        shutil.rmtree(str(ROOT / name), ignore_errors=True)
+    return 0
+
+
+def show_help() -> int:
+    """List the commands."""
+    for name, command in COMMANDS.items():
+        print(f"make {name:12} {command.help}")
+    return 0
+
+
+def become(arguments: List[str]) -> NoReturn:
+    """Turn into a program of ours, so that it gets Ctrl-C and every other signal itself."""
+    sys.stdout.flush()
+    os.execv(in_venv("python"), [in_venv("python"), *arguments, *more_arguments()])  # noqa: S606 - no shell is meant
+
+
+def pytest(*arguments: str) -> List[str]:
+    """Build the command line of a test run."""
+    return [in_venv("python"), "-m", "pytest", *arguments, *more_arguments()]
+
+
+def more_arguments() -> List[str]:
+    """Whatever was given on the command line, or as ARGS="…"."""
+    return shlex.split(os.environ.get("ARGS", ""))
+
+
+def in_turn(steps: Dict[str, List[str]]) -> int:
+    """Run every step, also after one that failed, and say at the end which ones did."""
+    failed = []
+    for name, command in steps.items():
+        say(name)
+        begun = time.monotonic()
+        code = subprocess.call(command)
+        say(f"{name}: {'ok' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - begun:.1f}s")
+        failed += [name] if code else []
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+COMMANDS: Dict[str, Command] = {
+    "run": Command(run, RUNTIME, "serve conf/quickstart.yaml with three sample backends, or CONFIG=conf/… as it is"),
+    "demo": Command(demo, RUNTIME, "kill, hang and revive backends under load, and count what clients see"),
+    "test": Command(test, DEV, 'every test; ARGS="…" goes to pytest'),
+    "check": Command(check, DEV, "format, lint, types, layers, unit and simulation tests: before each commit"),
+    "coverage": Command(coverage, DEV, "branch coverage of proxy/core from its own tests"),
+    "bench": Command(bench, DEV, "cost per request, beside nginx and HAProxy where they are installed"),
+    "bench-quick": Command(bench_quick, DEV, "the same, shorter and less exact"),
+    "format": Command(format_code, DEV, "lay the code out"),
+    "lock": Command(lock_packages, None, "write the lock files anew from pyproject.toml (needs uv)"),
+    "clean": Command(clean, None, "remove the virtual environment and caches"),
+    "help": Command(show_help, None, "this list"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
