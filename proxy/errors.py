@@ -59,7 +59,9 @@ ERRORS: dict[ErrorKind, ErrorRule] = {
     ErrorKind.DESTINATION_NOT_FOUND: ErrorRule(404, Fault.CLIENT, "No route matches this request"),
     ErrorKind.DESTINATION_UNAVAILABLE: ErrorRule(503, Fault.BACKEND, "No backend is available"),
     ErrorKind.CONNECTION_REFUSED: ErrorRule(502, Fault.BACKEND, "The backend refused the connection"),
-    ErrorKind.CONNECTION_TERMINATED: ErrorRule(502, Fault.BACKEND, "The backend closed the connection without an answer"),
+    ErrorKind.CONNECTION_TERMINATED: ErrorRule(
+        502, Fault.BACKEND, "The backend closed the connection without an answer"
+    ),
     ErrorKind.CONNECTION_TIMEOUT: ErrorRule(504, Fault.BACKEND, "The backend could not be reached in time"),
     ErrorKind.CONNECTION_READ_TIMEOUT: ErrorRule(504, Fault.BACKEND, "The backend stopped sending"),
     ErrorKind.CONNECTION_WRITE_TIMEOUT: ErrorRule(504, Fault.BACKEND, "The backend stopped reading"),
@@ -69,7 +71,9 @@ ERRORS: dict[ErrorKind, ErrorRule] = {
     ErrorKind.HTTP_REQUEST_ERROR: ErrorRule(400, Fault.CLIENT, "The request is not valid HTTP/1.1"),
     ErrorKind.HTTP_REQUEST_DENIED: ErrorRule(403, Fault.CLIENT, "The request is not allowed"),
     ErrorKind.HTTP_RESPONSE_INCOMPLETE: ErrorRule(502, Fault.BACKEND, "The backend's answer broke off"),
-    ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE: ErrorRule(502, Fault.BACKEND, "The backend's answer has too large a head"),
+    ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE: ErrorRule(
+        502, Fault.BACKEND, "The backend's answer has too large a head"
+    ),
     ErrorKind.HTTP_RESPONSE_TIMEOUT: ErrorRule(504, Fault.BACKEND, "The backend did not answer in time"),
     ErrorKind.HTTP_UPGRADE_FAILED: ErrorRule(502, Fault.BACKEND, "The backend did not switch protocols as asked"),
     ErrorKind.HTTP_PROTOCOL_ERROR: ErrorRule(502, Fault.BACKEND, "The backend's answer is not valid HTTP/1.1"),

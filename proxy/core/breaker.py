@@ -124,9 +124,7 @@ class Breaker:
         "until",
     )
 
-    def __init__(
-        self, policy: BreakerPolicy, now: float, listener: Callable[[Transition], None] | None = None
-    ) -> None:
+    def __init__(self, policy: BreakerPolicy, now: float, listener: Callable[[Transition], None] | None = None) -> None:
         self.policy = policy
         self.listener = listener
         self.state = BreakerState.CLOSED

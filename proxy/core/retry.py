@@ -44,9 +44,7 @@ class Outcome:
     @property
     def is_stale_connection(self) -> bool:
         """A kept-alive connection that the Backend had closed before one byte of answer."""
-        return (
-            self.reused and self.kind is ErrorKind.CONNECTION_TERMINATED and self.progress is not Progress.ANSWERED
-        )
+        return self.reused and self.kind is ErrorKind.CONNECTION_TERMINATED and self.progress is not Progress.ANSWERED
 
     def verdict(self) -> Verdict:
         """What this says about the Backend. The client's mistakes and departures say nothing."""

@@ -1,0 +1,106 @@
+"""Answers that we make ourselves: problem documents (RFC 9457) with Proxy-Status (RFC 9209), static answers, redirects."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from proxy.core.dispatch import Refuse
+from proxy.core.headers import PRODUCT
+from proxy.core.http1 import RequestHead
+from proxy.core.settings import Redirect, StaticAnswer
+from proxy.errors import ERRORS, ErrorKind, RequestError
+
+
+def reason_phrase(status: int) -> bytes:
+    """The words beside a status; empty for one that nobody has named."""
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""
+
+
+def message(
+    status: int, fields: list[bytes], body: bytes, *, request: RequestHead | None = None, close: bool = False
+) -> bytes:
+    """A whole response. To HEAD the body is announced and not sent."""
+    parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status)), *(field + b"\r\n" for field in fields)]
+    parts.append(b"Content-Length: %d\r\n" % len(body))
+    if request is not None and request.request_id:
+        parts.append(b"X-Request-Id: %b\r\n" % request.request_id)
+    if close:
+        parts.append(b"Connection: close\r\n")
+    elif request is not None and request.minor == 0:
+        parts.append(b"Connection: keep-alive\r\n")
+    parts.append(b"\r\n")
+    if request is None or request.method != b"HEAD":
+        parts.append(body)
+    return b"".join(parts)
+
+
+def proxy_status(kind: ErrorKind | None = None, *, details: str = "", attempts: int = 0, panic: bool = False) -> bytes:
+    """The value of a Proxy-Status field."""
+    parts = [PRODUCT]
+    if kind is not None:
+        parts.append(b"error=" + kind.value.encode())
+    if attempts > 1:
+        parts.append(b"attempts=%d" % attempts)
+    if panic:
+        parts.append(b"panic")
+    if details:
+        parts.append(b'details="%b"' % _quoted(details))
+    return b"; ".join(parts)
+
+
+def _quoted(text: str) -> bytes:
+    """Fit for a structured-field string (RFC 8941, section 3.3.3)."""
+    kept = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return kept.replace("\\", "\\\\").replace('"', '\\"').encode()
+
+
+def refusal(refuse: Refuse, request: RequestHead, *, attempts: int, close: bool) -> bytes:
+    """What a client gets when no Backend could answer: what happened, and whether the request was executed."""
+    document: dict[str, object] = {
+        "type": f"urn:failover-proxy:{refuse.kind.value}",
+        "title": ERRORS[refuse.kind].title,
+        "status": refuse.status,
+        "attempts": attempts,
+    }
+    if refuse.executed is not None:
+        document["executed"] = refuse.executed
+    if refuse.detail:
+        document["detail"] = refuse.detail
+    fields = [
+        b"Content-Type: application/problem+json",
+        b"Cache-Control: no-store",
+        b"Proxy-Status: " + proxy_status(refuse.kind, details=refuse.detail, attempts=attempts),
+    ]
+    if refuse.retry_after is not None:
+        fields.append(b"Retry-After: %d" % refuse.retry_after)
+    return message(refuse.status, fields, json.dumps(document).encode(), request=request, close=close)
+
+
+def bad_request(error: RequestError, request: RequestHead | None = None, *, close: bool = True) -> bytes:
+    """What a client gets for a message that is refused."""
+    document = {
+        "type": f"urn:failover-proxy:{error.kind.value}",
+        "title": reason_phrase(error.status).decode(),
+        "status": error.status,
+        "detail": error.detail,
+    }
+    fields = [
+        b"Content-Type: application/problem+json",
+        b"Proxy-Status: " + proxy_status(error.kind, details=error.detail),
+    ]
+    if error.status == 405:
+        fields.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+    return message(error.status, fields, json.dumps(document).encode(), request=request, close=close)
+
+
+def static(answer: StaticAnswer | Redirect, request: RequestHead, *, close: bool) -> bytes:
+    """The answer of a Route that needs no Backend."""
+    if isinstance(answer, Redirect):
+        location = answer.to.encode().replace(b"{path}", request.target).replace(b"{host}", request.authority)
+        return message(answer.status, [b"Location: " + location], b"", request=request, close=close)
+    fields = [b"Content-Type: " + answer.content_type.encode()]
+    return message(answer.status, fields, answer.body.encode(), request=request, close=close)

@@ -1,0 +1,262 @@
+"""All decisions of one request: which Backend, whether again, whether to wait, what to tell the client.
+
+Hops 3 and 7 of a request's eight. It says what should be done; `dataplane.exchange` does it. Each Attempt that is
+admitted here is settled exactly once: by `report` when it failed, by `finish` when its answer was passed on, or by
+`abandon` when the client left.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.balancer import Keyed
+from proxy.core.breaker import Ticket, Verdict
+from proxy.core.model import Backend
+from proxy.core.pool import Pool
+from proxy.core.retry import Outcome, Progress
+from proxy.errors import ERRORS, ErrorKind
+
+HOLD_STEP = 0.025
+"""Seconds between two looks for a Backend while a request is held."""
+RETRY_AFTER = 1
+"""Seconds that a client is asked to wait where nothing was sent."""
+
+
+class Request(Keyed, Protocol):
+    """What the decisions need of a request's head."""
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether repeating it changes nothing more (RFC 9110, section 9.2.2)."""
+
+
+class Attempt:
+    """One try on one Backend. Send the request there, then report."""
+
+    __slots__ = ("backend", "number", "started", "ticket")
+
+    def __init__(self, backend: Backend, ticket: Ticket, number: int, now: float) -> None:
+        self.backend = backend
+        self.ticket = ticket
+        self.number = number
+        self.started = now
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.number} on {self.backend.name}{' trial' if self.ticket.is_trial else ''}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait, then call `resume`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nothing more can be done: tell the client so, or give it the last real answer of a Backend."""
+
+    kind: ErrorKind
+    status: int
+    detail: str
+    executed: str | None = None
+    """For a request that must not be repeated: `no`, or `unknown` if it may have been executed."""
+    retry_after: int | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Pass this answer on, then call `finish`."""
+
+
+RELAY = Relay()
+
+Decision = Attempt | Wait | Refuse | Relay
+
+
+class Dispatch:
+    """The decisions of one request. `replayable` is False once its body can't be sent again."""
+
+    __slots__ = (
+        "_held_until",
+        "_idempotent",
+        "_last",
+        "_pool",
+        "_reason",
+        "_request",
+        "_rng",
+        "_rounds",
+        "_tried",
+        "attempt",
+        "attempts",
+        "replayable",
+    )
+
+    def __init__(self, pool: Pool, request: Request, rng: random.Random) -> None:
+        self._pool = pool
+        self._request = request
+        self._idempotent = request.idempotent
+        self._rng = rng
+        self._tried: list[Backend] = []
+        self._last: Outcome | None = None
+        self._reason = ""
+        self._rounds = 0
+        self._held_until: float | None = None
+        self.attempt: Attempt | None = None
+        self.attempts = 0
+        self.replayable = True
+
+    # What to do
+
+    def start(self, now: float) -> Decision:
+        """The first decision for a request."""
+        pool = self._pool
+        pool.budget.count_request(now)
+        if pool.failing_at is not None and not pool.may_scout(now):
+            return self._hold_or_refuse(now)
+        may_try = self._idempotent and pool.settings.retries.attempts > 1
+        backend = pool.pick(self._request, now, self._rng, may_try=may_try)
+        return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
+
+    def report(self, outcome: Outcome, now: float) -> Decision:
+        """An Attempt has failed, or its answer is there and could be passed on. What now?
+
+        For an answer that is to be passed on the Attempt stays open until `finish`.
+        """
+        answered = outcome.kind is None
+        if not self._may_repeat(outcome):
+            return RELAY if answered else self._fail(outcome, now)
+        following = self._follower(outcome, now)
+        if answered and not isinstance(following, Backend):
+            return RELAY
+        self._settle(outcome, now)
+        self._reason = outcome.kind.value if outcome.kind else str(outcome.status)
+        if isinstance(following, Backend):
+            return self._admit(following, now)
+        return following or self._hold_or_refuse(now)
+
+    def resume(self, now: float) -> Decision:
+        """A wait is over."""
+        pool = self._pool
+        if self._held_until is not None:
+            if pool.is_out(now) and not pool.may_scout(now):
+                return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
+            self._release()
+        self._tried.clear()
+        backend = pool.pick(self._request, now, self._rng)
+        return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
+
+    def finish(self, outcome: Outcome, now: float) -> None:
+        """The answer was passed on, whole or not."""
+        if self.attempt is None:
+            return
+        self._settle(outcome, now)
+        if self.attempts > 1 and outcome.verdict() is Verdict.GOOD:
+            self._pool.saved += 1
+
+    def abandon(self, now: float) -> None:
+        """The client has left or the proxy ends: this says nothing of the Backend."""
+        self._release()
+        if self.attempt is not None:
+            self._settle(CLIENT_GONE, now)
+
+    # Whether to go on
+
+    def _may_repeat(self, outcome: Outcome) -> bool:
+        return self.replayable and self._pool.settings.retries.permits(outcome, idempotent=self._idempotent)
+
+    def _follower(self, outcome: Outcome, now: float) -> Backend | Wait | None:
+        """Whom to try next, or how long to wait before; None: nobody, now."""
+        pool, failed = self._pool, self.attempt
+        if failed is None or self.attempts >= pool.settings.retries.attempts:
+            return None
+        self._tried.append(failed.backend)
+        following: Backend | Wait | None = pool.pick(self._request, now, self._rng, self._tried)
+        if following is None:
+            following = self._second_round(outcome, failed.backend, now)
+        if following is not None and not failed.ticket.is_trial and not pool.budget.withdraw(now):
+            return None
+        return following
+
+    def _second_round(self, outcome: Outcome, failed: Backend, now: float) -> Backend | Wait | None:
+        """All were tried: a stale connection is replaced at once, a reset waits; if none can be reached, it is an outage."""
+        if outcome.is_stale_connection:
+            return failed
+        if outcome.progress is Progress.NOT_SENT:
+            self._pool.note_outage(now)
+            return None
+        self._rounds += 1
+        return Wait(self._pool.settings.retries.backoff_for(self._rounds, self._rng))
+
+    def _hold_or_refuse(self, now: float) -> Wait | Refuse:
+        """Wait while the pool has just lost its last Backend, within the bounds of `hold`."""
+        pool, policy = self._pool, self._pool.settings.hold
+        began = pool.outage_began()
+        if began is None or now >= began + policy.duration or pool.holding >= policy.max_requests:
+            return self._refuse()
+        if not self.replayable or (self._last is not None and not self._may_repeat(self._last)):
+            return self._refuse()
+        pool.holding += 1
+        pool.held += 1
+        self._held_until = began + policy.duration
+        return Wait(HOLD_STEP)
+
+    def _release(self) -> None:
+        if self._held_until is not None:
+            self._pool.holding -= 1
+            self._held_until = None
+
+    # Ends
+
+    def _fail(self, outcome: Outcome, now: float) -> Refuse:
+        self._settle(outcome, now)
+        return self._refuse()
+
+    def _refuse(self) -> Refuse:
+        """What to tell the client: the truth, also about what is not known."""
+        self._release()
+        last = self._last
+        kind = last.kind if last is not None and last.kind is not None else ErrorKind.DESTINATION_UNAVAILABLE
+        sent = last is not None and last.progress is not Progress.NOT_SENT
+        executed = None if self._idempotent else "unknown" if sent else "no"
+        if executed == "unknown":
+            self._pool.unknown_outcomes += 1
+        detail = "request may have been executed" if executed == "unknown" else last.detail if last is not None else ""
+        return Refuse(kind, ERRORS[kind].status, detail, executed, None if sent else RETRY_AFTER)
+
+    # Admit and settle, in pairs
+
+    def _admit(self, backend: Backend, now: float) -> Attempt:
+        pool = self._pool
+        pool.enter(backend)
+        ticket = backend.breaker.admit(now)
+        if ticket.is_trial:
+            pool.touch()
+        self.attempts += 1
+        self.attempt = attempt = Attempt(backend, ticket, self.attempts, now)
+        return attempt
+
+    def _settle(self, outcome: Outcome, now: float) -> None:
+        attempt = self.attempt
+        if attempt is None:
+            return
+        self.attempt = None
+        self._last = outcome
+        verdict = outcome.verdict()
+        failed = verdict is Verdict.BAD
+        pool, backend = self._pool, attempt.backend
+        pool.leave(backend, now - attempt.started, failed=failed, now=now)
+        if attempt.ticket.is_trial:
+            pool.touch()
+        backend.breaker.settle(attempt.ticket, verdict, now, may_open=not failed or pool.may_eject(backend))
+        if outcome.progress is not Progress.NOT_SENT:
+            pool.failing_at = None
+        if self._reason:
+            key = (self._reason, "failure" if failed else "success")
+            pool.retries[key] = pool.retries.get(key, 0) + 1
+
+
+CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")

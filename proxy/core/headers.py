@@ -1,0 +1,178 @@
+"""Heads as they go on: hop-by-hop fields dropped, our own added last, all else kept to the byte and in order.
+
+RFC 9110, section 7.6, RFC 7239 (Forwarded), RFC 9209 (Proxy-Status). Heads are joined from slices of a checked head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from proxy.core.http1 import Body, Cut, RequestHead, ResponseHead
+
+PRODUCT = b"failover-proxy"
+VIA = b"Via: 1.1 " + PRODUCT + b"\r\n"
+MOST_HOPS = 10
+"""So many times may a request have passed a proxy of our name before it is taken for a loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """How a Route changes the request for its Backends."""
+
+    strip_prefix: bytes = b""
+    host: bytes | None = None
+    """In place of the client's Host; None: it is kept."""
+
+
+class Forwarding:
+    """What we tell a Backend of one client connection. Kept for the last Host, which seldom changes on a connection."""
+
+    __slots__ = ("_client", "_for", "_host", "_is_trusted", "_suffix", "scheme")
+
+    def __init__(self, client: str, scheme: bytes, *, is_trusted: bool = False) -> None:
+        self._client = client.encode() or b"unknown"
+        self._for = _node(self._client)
+        self._is_trusted = is_trusted
+        self._host: bytes | None = None
+        self._suffix = b""
+        self.scheme = scheme
+
+    def fields(self, request: RequestHead) -> bytes:
+        """`Via`, `X-Forwarded-*` and `Forwarded` for this request."""
+        if self._is_trusted and request.forwarded:
+            return self._appended(request)
+        if request.authority != self._host:
+            self._host = request.authority
+            self._suffix = self._fields({}, request.authority)
+        return self._suffix
+
+    def _appended(self, request: RequestHead) -> bytes:
+        known: dict[bytes, bytes] = {}
+        for name, value in request.forwarded:
+            known[name] = known[name] + b", " + value if name in known else value
+        return self._fields(known, request.authority)
+
+    def _fields(self, known: dict[bytes, bytes], host: bytes) -> bytes:
+        before = known.get(b"x-forwarded-for")
+        forwarded = b'for=%b;proto=%b;host="%b"' % (self._for, self.scheme, host)
+        earlier = known.get(b"forwarded")
+        return b"".join(
+            (
+                VIA,
+                b"X-Forwarded-For: %b\r\n" % (before + b", " + self._client if before else self._client),
+                b"X-Forwarded-Proto: %b\r\n" % known.get(b"x-forwarded-proto", self.scheme),
+                b"X-Forwarded-Host: %b\r\n" % known.get(b"x-forwarded-host", host),
+                b"Forwarded: %b\r\n" % (earlier + b", " + forwarded if earlier else forwarded),
+            )
+        )
+
+
+def _node(client: bytes) -> bytes:
+    """An address as RFC 7239, section 6, wants it: IPv6 in brackets and quotes."""
+    return b'"[%b]"' % client if b":" in client else client
+
+
+def is_loop(request: RequestHead) -> bool:
+    """Whether the request has passed us too often (RFC 9110, section 7.6.3)."""
+    return bool(request.via) and request.via.count(PRODUCT) >= MOST_HOPS
+
+
+def upstream_head(
+    request: RequestHead, forwarding: Forwarding, rewrite: Rewrite | None, make_id: Callable[[], bytes]
+) -> bytes:
+    """The head that goes to the Backend, up to and with its empty line."""
+    head, cuts = request.head, request.cuts
+    if rewrite is not None and (rewrite.host is not None or not request.authority):
+        cuts = _without_host(request)
+    if (
+        request.minor == 1
+        and rewrite is None
+        and request.target[:1] == b"/"
+        and head.startswith(request.target, len(request.method) + 1)
+    ):
+        parts = _copied(head, 0, cuts)
+    else:
+        parts = [_request_line(request, rewrite), *_copied(head, head.find(b"\r\n") + 2, cuts)]
+    parts.append(forwarding.fields(request))
+    if rewrite is not None and (rewrite.host is not None or not request.authority):
+        parts.append(b"Host: %b\r\n" % (rewrite.host or b""))
+    if not request.request_id:
+        request.request_id = make_id()
+        parts.append(b"X-Request-Id: %b\r\n" % request.request_id)
+    _add_framing(parts, request)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _request_line(request: RequestHead, rewrite: Rewrite | None) -> bytes:
+    target = request.target
+    if rewrite is not None and rewrite.strip_prefix and target.startswith(rewrite.strip_prefix):
+        target = target[len(rewrite.strip_prefix) :]
+        target = target if target[:1] == b"/" else b"/" + target
+    return b"%b %b HTTP/1.1\r\n" % (request.method, target)
+
+
+def _without_host(request: RequestHead) -> Sequence[Cut]:
+    if not request.authority:
+        return request.cuts
+    start, end = request.host_span
+    line = request.head.rfind(b"\n", 0, start)
+    return sorted([*request.cuts, (line, end + 1)])
+
+
+def _add_framing(parts: list[bytes], request: RequestHead) -> None:
+    if request.body is Body.COUNTED:
+        parts.append(b"Content-Length: %d\r\n" % request.length)
+    elif request.body is Body.CHUNKED:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    if request.is_upgrade:
+        parts.append(b"Connection: upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
+    elif request.te_trailers:
+        parts.append(b"Connection: te\r\nTE: trailers\r\n")
+
+
+def _copied(head: bytes, start: int, cuts: Sequence[Cut]) -> list[bytes]:
+    """The slices of a head between its cuts, without the empty line."""
+    if not cuts:
+        return [head[start:-2]]
+    parts = []
+    for begin, end in cuts:
+        parts.append(head[start:begin])
+        start = end
+    parts.append(head[start:-2])
+    return parts
+
+
+def is_chunked_for(request: RequestHead, response: ResponseHead) -> bool:
+    """Whether the body goes to the client in chunks: its length is not known, and the client reads HTTP/1.1."""
+    return response.body in (Body.CHUNKED, Body.UNTIL_CLOSE) and request.minor == 1
+
+
+def downstream_head(request: RequestHead, response: ResponseHead, *, close: bool, proxy_status: bytes = b"") -> bytes:
+    """The head that goes to the client, up to and with its empty line."""
+    head = response.head
+    if response.minor == 1:
+        parts = _copied(head, 0, response.cuts)
+    else:
+        parts = [b"HTTP/1.1", *_copied(head, 8, response.cuts)]
+    parts.append(VIA)
+    if not response.has_request_id and request.request_id:
+        parts.append(b"X-Request-Id: %b\r\n" % request.request_id)
+    if proxy_status:
+        parts.append(b"Proxy-Status: %b\r\n" % proxy_status)
+    if is_chunked_for(request, response):
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    if response.status == 101:
+        parts.append(b"Connection: upgrade\r\nUpgrade: %b\r\n" % response.upgrade)
+    elif close:
+        parts.append(b"Connection: close\r\n")
+    elif request.minor == 0:
+        parts.append(b"Connection: keep-alive\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def interim_head(response: ResponseHead) -> bytes:
+    """A 1xx answer as it goes to the client (RFC 9110, section 15.2)."""
+    return b"".join(_copied(response.head, 0, response.cuts)) + b"\r\n"

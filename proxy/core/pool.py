@@ -1,0 +1,269 @@
+"""A Pool: its Backends, who of them may serve now, and the ups and downs it has seen.
+
+Who exists is told by Snapshots, who is well by each Backend, who is next by the Balancer; here they are joined. The
+list of those who may serve is kept until something changes, so that picking costs the same for 3 and 1,000 Backends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import groupby
+from math import inf
+
+from proxy.core.balancer import ALGORITHMS, Balancer, Keyed, Learner, load
+from proxy.core.breaker import BreakerState, Transition
+from proxy.core.messages import BackendState, PoolCounts
+from proxy.core.model import ADMIN_VETOES, Backend, Unavailable
+from proxy.core.retry import RetryBudget
+from proxy.core.settings import PoolSettings
+from proxy.core.tiers import shares
+
+WELL = frozenset({None, Unavailable.FULL})
+"""What a Backend that is not lost may be."""
+SCOUT_EVERY = 0.05
+"""Seconds between two requests that look whether an outage is over."""
+
+
+class Tier:
+    """The Backends of one tier, those of them that may serve, and the share of the load they get."""
+
+    __slots__ = ("backends", "balancer", "candidates", "learner", "share")
+
+    def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
+        self.backends = tuple(backends)
+        self.balancer: Balancer = ALGORITHMS[settings.balance](settings, self.backends)
+        self.learner = self.balancer if isinstance(self.balancer, Learner) else None
+        self.candidates: tuple[Backend, ...] = ()
+        self.share = 0.0
+
+    def available_part(self) -> float:
+        """The part of the tier's weight that may serve."""
+        whole = sum(b.settings.weight for b in self.backends)
+        return sum(b.settings.weight for b in self.candidates) / whole if whole else 0.0
+
+
+class Pool:
+    """One worker's view of a Pool."""
+
+    __slots__ = (
+        "_fresh_until",
+        "_listener",
+        "_single",
+        "_scout_at",
+        "_trials",
+        "backends",
+        "budget",
+        "by_name",
+        "failing_at",
+        "held",
+        "holding",
+        "lost_at",
+        "name",
+        "panic",
+        "retries",
+        "saved",
+        "settings",
+        "tiers",
+        "unknown_outcomes",
+    )
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        now: float,
+        *,
+        workers: int = 1,
+        listener: Callable[[Backend, Transition], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.backends = tuple(Backend(settings.name, one, settings.breaker, now, workers) for one in settings.backends)
+        self.by_name = {backend.name: backend for backend in self.backends}
+        self.tiers = tuple(Tier(settings, members) for members in _by_tier(self.backends))
+        self.budget = RetryBudget(settings.retries, now, workers)
+        self._listener = listener
+        self._fresh_until = -inf
+        self._single = self.tiers[0] if len(self.tiers) == 1 else None
+        self._trials: tuple[Backend, ...] = ()
+        self.panic = False
+        self.lost_at: float | None = None
+        self.failing_at: float | None = None
+        self._scout_at = -inf
+        self.holding = self.held = self.saved = self.unknown_outcomes = 0
+        self.retries: dict[tuple[str, str], int] = {}
+        for backend in self.backends:
+            backend.breaker.listener = self._listens_to(backend)
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.name} {sum(len(t.candidates) for t in self.tiers)} of {len(self.backends)}>"
+
+    # Changes of state
+
+    def heed(self, states: Mapping[tuple[str, str], BackendState], now: float) -> None:
+        """Take over what a Snapshot says of these Backends."""
+        for backend in self.backends:
+            state = states.get(backend.key)
+            if state is not None:
+                backend.heed(state)
+        self.refresh(now)
+
+    def touch(self) -> None:
+        """Something changed: look anew before the next pick."""
+        self._fresh_until = -inf
+
+    def _listens_to(self, backend: Backend) -> Callable[[Transition], None]:
+        def changed(transition: Transition) -> None:
+            backend.transitions[transition.after] = backend.transitions.get(transition.after, 0) + 1
+            self.touch()
+            if self._listener is not None:
+                self._listener(backend, transition)
+
+        return changed
+
+    def may_eject(self, backend: Backend) -> bool:
+        """Whether real traffic may take this Backend out beside those that it has (`ejection.max_ejected`)."""
+        out = sum(not b.breaker.is_closed for b in self.backends if b is not backend)
+        return self.settings.ejection.may_eject(out, len(self.backends))
+
+    # Who may serve
+
+    def refresh(self, now: float) -> None:
+        """Work out anew who may serve, who may be tried, and whether to panic."""
+        for tier in self.tiers:
+            tier.candidates = tuple(b for b in tier.backends if b.unavailable(now) is None)
+        serving = sum(b.unavailable(now) in WELL for b in self.backends)
+        self._trials = tuple(b for b in self.backends if not b.breaker.is_closed and b.may_be_tried(now))
+        self._note_loss(serving, now)
+        eligible = sum(b.unavailable(now) not in ADMIN_VETOES.values() for b in self.backends)
+        self.panic = self.settings.ejection.panics(serving, eligible)
+        if self.panic:
+            for tier in self.tiers:
+                tier.candidates = tuple(b for b in tier.backends if b.may_be_tried_in_panic())
+        parts = [tier.available_part() for tier in self.tiers]
+        for tier, share in zip(self.tiers, shares(parts, self.settings.overprovisioning), strict=True):
+            tier.share = share
+        self._fresh_until = min(
+            (b.breaker.until for b in self.backends if b.breaker.state is BreakerState.OPEN and b.breaker.until > now),
+            default=inf,
+        )
+
+    # Outages
+
+    def note_outage(self, now: float) -> None:
+        """A request found that no Backend can be reached, whatever the verdicts say."""
+        if self.failing_at is None:
+            self.failing_at = now
+            self._scout_at = now + SCOUT_EVERY
+
+    def outage_began(self) -> float | None:
+        """Since when nobody serves; None if somebody does."""
+        return self.failing_at if self.lost_at is None else self.lost_at
+
+    def is_out(self, now: float) -> bool:
+        """Whether nobody serves at `now`."""
+        if now >= self._fresh_until:
+            self.refresh(now)
+        return self.outage_began() is not None
+
+    def may_scout(self, now: float) -> bool:
+        """Whether one request may look, in an outage, if a Backend is back; one at a time in `SCOUT_EVERY` seconds."""
+        if now < self._scout_at:
+            return False
+        self._scout_at = now + SCOUT_EVERY
+        return True
+
+    def _note_loss(self, serving: int, now: float) -> None:
+        if serving:
+            self.lost_at = None
+        elif self.lost_at is None:
+            self.lost_at = now
+
+    def available(self, now: float) -> int:
+        """How many Backends may serve; in panic those that are tried all the same do not count."""
+        if now >= self._fresh_until:
+            self.refresh(now)
+        return 0 if self.lost_at is not None else sum(len(tier.candidates) for tier in self.tiers)
+
+    # Picking
+
+    def pick(
+        self, request: Keyed, now: float, rng: random.Random, tried: Collection[Backend] = (), *, may_try: bool = False
+    ) -> Backend | None:
+        """The Backend for a request, never one of `tried`; None if there is nobody.
+
+        `may_try`: a failure of this request could be retried elsewhere, so it may serve as a trial.
+        """
+        if now >= self._fresh_until:
+            self.refresh(now)
+        if self._trials and may_try and not tried and self._has_spare():
+            return min(self._trials, key=load)
+        if self._single is not None and not tried:
+            candidates = self._single.candidates
+            return self._single.balancer.pick(candidates, request, now, rng) if candidates else None
+        for tier in self._tiers_in_turn(rng):
+            candidates = tuple(b for b in tier.candidates if b not in tried) if tried else tier.candidates
+            if candidates:
+                return tier.balancer.pick(candidates, request, now, rng)
+        return None
+
+    def _has_spare(self) -> bool:
+        """Whether somebody else is left who can serve if a trial fails."""
+        return not self.panic and any(tier.candidates for tier in self.tiers)
+
+    def _tiers_in_turn(self, rng: random.Random) -> Iterator[Tier]:
+        """The tier that a draw by shares gives, then the others from the lowest up."""
+        drawn = rng.random()
+        first = self.tiers[0]
+        for tier in self.tiers:
+            if drawn < tier.share:
+                first = tier
+                break
+            drawn -= tier.share
+        yield first
+        yield from (tier for tier in self.tiers if tier is not first)
+
+    # In flight
+
+    def enter(self, backend: Backend) -> None:
+        """A request goes to this Backend."""
+        backend.in_flight += 1
+        backend.requests += 1
+        if backend.max_in_flight is not None and backend.in_flight >= backend.max_in_flight:
+            self.touch()
+
+    def leave(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
+        """It ended there."""
+        if backend.max_in_flight is not None and backend.in_flight >= backend.max_in_flight:
+            self.touch()
+        backend.in_flight -= 1
+        backend.failures += failed
+        backend.record(duration)
+        for tier in self.tiers:
+            if tier.learner is not None and backend in tier.backends:
+                tier.learner.observe(backend, duration, failed=failed, now=now)
+
+    def reasons(self, backend: Backend, now: float) -> list[Unavailable]:
+        """Why this Backend gets no new request; empty if it may."""
+        veto = backend.unavailable(now)
+        if veto is not None:
+            return [veto]
+        tier = next(t for t in self.tiers if backend in t.backends)
+        return [] if tier.share else [Unavailable.STANDBY]
+
+    def counts(self) -> PoolCounts:
+        """The totals for a Report."""
+        return PoolCounts(
+            retries=dict(self.retries),
+            budget_exhausted=self.budget.exhausted_total,
+            saved=self.saved,
+            held=self.held,
+            unknown_outcomes=self.unknown_outcomes,
+            panic=self.panic,
+        )
+
+
+def _by_tier(backends: Sequence[Backend]) -> Iterator[list[Backend]]:
+    ordered = sorted(backends, key=lambda b: b.settings.tier)
+    for _, members in groupby(ordered, key=lambda b: b.settings.tier):
+        yield list(members)

@@ -1,0 +1,140 @@
+"""Routing: the first Route that matches a request, at a cost that does not grow with the number of Routes.
+
+Hosts are looked up exactly and by suffix, paths exactly and by each of their prefixes; only Routes with the same host
+and path are compared one by one. Paths are compared as they were sent: nothing is decoded or normalised.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from proxy.core.http1 import RequestHead
+from proxy.core.settings import RouteSettings
+
+
+class Route:
+    """A Route made ready for matching."""
+
+    __slots__ = ("_headers", "_methods", "number", "settings")
+
+    def __init__(self, number: int, settings: RouteSettings) -> None:
+        self.number = number
+        self.settings = settings
+        self._methods = frozenset(method.encode() for method in settings.match.methods)
+        self._headers = tuple((name.lower().encode(), value.encode()) for name, value in settings.match.headers)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.number} {self.settings.name}>"
+
+    def accepts(self, request: RequestHead) -> bool:
+        """Whether method and header fields fit; host and path were looked up before."""
+        if self._methods and request.method not in self._methods:
+            return False
+        return all(request.field(name) == value for name, value in self._headers)
+
+    def choose(self, rng: random.Random) -> str:
+        """The Pool for one request: the only one, or one drawn by the shares of the split."""
+        split = self.settings.split
+        if len(split) > 1:
+            drawn = rng.random()
+            for pool, share in split:
+                if drawn < share:
+                    return pool
+                drawn -= share
+        return split[-1][0]
+
+
+class _Paths:
+    """The Routes of one host, by path."""
+
+    __slots__ = ("anywhere", "exact", "prefixes")
+
+    def __init__(self) -> None:
+        self.exact: dict[bytes, list[Route]] = {}
+        self.prefixes: dict[bytes, list[Route]] = {}
+        self.anywhere: list[Route] = []
+
+    def add(self, route: Route) -> None:
+        path = route.settings.match.path.encode()
+        if path in (b"", b"/*"):
+            self.anywhere.append(route)
+        elif path.endswith(b"/*"):
+            self.prefixes.setdefault(path[:-1], []).append(route)
+        else:
+            self.exact.setdefault(path, []).append(route)
+
+    def at(self, path: bytes) -> Iterator[Sequence[Route]]:
+        """The lists of Routes whose path fits."""
+        if self.anywhere:
+            yield self.anywhere
+        if path in self.exact:
+            yield self.exact[path]
+        if self.prefixes:
+            end = path.find(b"/", 1)
+            while end >= 0:
+                found = self.prefixes.get(path[: end + 1])
+                if found is not None:
+                    yield found
+                end = path.find(b"/", end + 1)
+
+
+class Router:
+    """All Routes of a config."""
+
+    __slots__ = ("_any", "_hosts", "_only", "_suffixes", "routes")
+
+    def __init__(self, routes: Sequence[RouteSettings]) -> None:
+        self.routes = tuple(Route(number, settings) for number, settings in enumerate(routes))
+        self._hosts: dict[bytes, _Paths] = {}
+        self._suffixes: dict[bytes, _Paths] = {}
+        self._any = _Paths()
+        for route in self.routes:
+            self._paths_of(route.settings.match.host.lower().encode()).add(route)
+        self._only = self.routes[0] if len(self.routes) == 1 and self._any.anywhere else None
+
+    def __repr__(self) -> str:
+        return f"<Router {len(self.routes)} routes>"
+
+    def _paths_of(self, host: bytes) -> _Paths:
+        if not host:
+            return self._any
+        if host.startswith(b"*."):
+            return self._suffixes.setdefault(host[1:], _Paths())
+        return self._hosts.setdefault(host, _Paths())
+
+    def find(self, request: RequestHead) -> Route | None:
+        """The first Route in the order of the config that matches; None if none does."""
+        if self._only is not None:
+            return self._only if self._only.accepts(request) else None
+        best: Route | None = None
+        for paths in self._for_host(hostname(request.authority)):
+            for routes in paths.at(request.path):
+                for route in routes:
+                    if best is not None and route.number > best.number:
+                        break
+                    if route.accepts(request):
+                        best = route
+                        break
+        return best
+
+    def _for_host(self, host: bytes) -> Iterator[_Paths]:
+        yield self._any
+        if host in self._hosts:
+            yield self._hosts[host]
+        if self._suffixes:
+            dot = host.find(b".")
+            while dot >= 0:
+                found = self._suffixes.get(host[dot:])
+                if found is not None:
+                    yield found
+                dot = host.find(b".", dot + 1)
+
+
+def hostname(authority: bytes) -> bytes:
+    """The host of `host:port` in lower case, without a closing dot; IPv6 keeps its brackets."""
+    host = authority.lower()
+    if host[-1:] != b"]":
+        before, colon, _ = host.rpartition(b":")
+        host = before if colon else host
+    return host.removesuffix(b".")
