@@ -82,15 +82,11 @@ def upstream_head(
     request: RequestHead, forwarding: Forwarding, rewrite: Rewrite | None, make_id: Callable[[], bytes]
 ) -> bytes:
     """The head that goes to the Backend, up to and with its empty line."""
-    head, cuts = request.head, request.cuts
+    head = request.head
+    cuts: Sequence[Cut] = request.cuts
     if rewrite is not None and (rewrite.host is not None or not request.authority):
         cuts = _without_host(request)
-    if (
-        request.minor == 1
-        and rewrite is None
-        and request.target[:1] == b"/"
-        and head.startswith(request.target, len(request.method) + 1)
-    ):
+    if request.minor == 1 and rewrite is None and not request.is_absolute:
         parts = _copied(head, 0, cuts)
     else:
         parts = [_request_line(request, rewrite), *_copied(head, head.find(b"\r\n") + 2, cuts)]

@@ -81,6 +81,8 @@ class RequestHead:
     forwarded: Sequence[tuple[bytes, bytes]] = ()
     """The client's own `Forwarded` and `X-Forwarded-*` fields, names in lower case."""
     host_span = (0, 0)
+    is_absolute = False
+    """Whether the target came in absolute form; `target` is in origin form all the same."""
     max_forwards: bytes | None = None
     request_id = b""
     te_trailers = False
@@ -194,6 +196,7 @@ class RequestHead:
             raise RequestError(400, "the request's target is not valid")
         if match[1].lower() != self.authority.lower() or not match[1]:
             raise RequestError(400, "the target's authority is not the Host field's")
+        self.is_absolute = True
         self.target = match[2] if match[2][:1] == b"/" else b"/" + match[2]
         return self.target.partition(b"?")[0]
 
