@@ -1,0 +1,17 @@
+"""The proxies that are measured beside each other: one file each, with its config and the command that starts it."""
+
+from __future__ import annotations
+
+from benchmarks.peers import aiohttp_pair, caddy, envoy, haproxy, nginx, proxy, relay
+from benchmarks.peers.contract import Peer
+
+PEERS: dict[str, Peer] = {
+    "proxy": proxy,
+    "haproxy": haproxy,
+    "nginx": nginx,
+    "envoy": envoy,
+    "caddy": caddy,
+    "aiohttp": aiohttp_pair,
+    "relay": relay,
+}
+"""All of them, in the order in which tables show them."""
