@@ -1,0 +1,102 @@
+"""The command line's side of the admin API: one request, one JSON answer.
+
+Only the standard library, so that a command answers at once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+DEFAULT_ADMIN = "127.0.0.1:9900"
+TIMEOUT = 5.0
+"""Seconds to wait for the admin endpoint."""
+
+
+class Unreachable(Exception):  # noqa: N818 - says what the admin endpoint is
+    """The admin endpoint gave no usable answer; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the admin endpoint is: host and port, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"http://{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`host:port`, `http://host:port` or `unix:/path`."""
+    if text.startswith("unix:"):
+        return Endpoint("localhost", 0, text.removeprefix("unix:"))
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "http" or not parts.hostname or port is None or parts.path.strip("/"):
+        raise click.UsageError(f"--admin: {text} is not an address; write host:port, http://host:port or unix:/path")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return Endpoint(host, port)
+
+
+def read_token(path: Path | None) -> str:
+    """From a file, or from the environment."""
+    return path.read_text().strip() if path is not None else os.environ.get("FAILOVER_PROXY_TOKEN", "")
+
+
+def ask(endpoint: Endpoint, method: str, target: str, token: str = "", document: object = None) -> Any:
+    """Send one request; the JSON of the answer, or Unreachable."""
+    headers = {"Accept": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    body = None if document is None else json.dumps(document)
+    connection = _connection(endpoint)
+    try:
+        connection.request(method, target, body, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(
+            f"the admin endpoint {endpoint} can't be reached: {error}\n"
+            "Is the proxy running? Say where with --admin ADDRESS or FAILOVER_PROXY_ADMIN."
+        ) from error
+    finally:
+        connection.close()
+    return _parse(endpoint, answer.status, text)
+
+
+def _parse(endpoint: Endpoint, status: int, text: bytes) -> Any:
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        raise Unreachable(
+            f"the admin endpoint {endpoint} wants a token: give it with --token-file FILE or FAILOVER_PROXY_TOKEN"
+        )
+    try:
+        document = json.loads(text)
+    except ValueError:
+        raise Unreachable(f"{endpoint} answers, but is not the admin endpoint of a failover-proxy") from None
+    if status >= http.HTTPStatus.BAD_REQUEST:
+        raise Unreachable(f"the admin endpoint {endpoint} answers {status}: {document.get('detail', '')}")
+    return document
+
+
+def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
+    if not endpoint.path:
+        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(TIMEOUT)
+    connection.sock.connect(endpoint.path)
+    return connection

@@ -1,0 +1,87 @@
+"""From a config file to a supervisor that serves: exit codes, what is printed, the file of addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import click
+import uvloop
+
+from proxy.config import ConfigError, load
+from proxy.controlplane.logs import configure
+from proxy.controlplane.sockets import BoundListener, StartError
+from proxy.controlplane.supervisor import Supervisor
+from proxy.core.settings import Settings
+
+FAILED = 1
+BAD_CONFIG = 78
+"""EX_CONFIG: tells a service manager that starting again will not help."""
+
+
+def serve(config: Path, addresses: Path | None) -> int:
+    """Serve until a signal ends it; the exit code."""
+    try:
+        settings = load(config, os.environ)
+    except ConfigError as error:
+        click.echo(error.render(), err=True)
+        return BAD_CONFIG
+    configure(sys.stderr)
+    _raise_descriptor_limit()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_supervise(settings, addresses))
+    except StartError as error:
+        click.echo(f"error: {error}", err=True)
+        return FAILED
+    return 0
+
+
+async def _supervise(settings: Settings, addresses: Path | None) -> None:
+    supervisor = Supervisor(settings)
+    listeners, admin = supervisor.bind()
+    supervisor.heed_signals()
+    for bound in (*listeners, admin):
+        click.echo(f"{bound.name:<10} {_url(bound)}")
+    telling = asyncio.create_task(_tell_when_ready(supervisor, admin, addresses))
+    try:
+        await supervisor.run()
+    finally:
+        telling.cancel()
+
+
+async def _tell_when_ready(supervisor: Supervisor, admin: BoundListener, path: Path | None) -> None:
+    await supervisor.ready.wait()
+    if path is None:
+        return
+    document = {
+        "listeners": {listener.name: str(listener.address) for listener in supervisor.listeners},
+        "admin": str(admin.address),
+        "pid": os.getpid(),
+        "workers": {str(worker.number): worker.pid for worker in supervisor.fleet.workers},
+    }
+    try:
+        _replace(path, json.dumps(document) + "\n")
+    except OSError as error:
+        click.echo(f"error: {path} can't be written: {error.strerror}", err=True)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all: who waits for the file must not read half."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def _url(bound: BoundListener) -> str:
+    return str(bound.address) if bound.address.path else f"http://{bound.address}"
+
+
+def _raise_descriptor_limit() -> None:
+    """As many as this user may have: the usual 1024 is less than the client connections that we allow."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,137 @@
+"""`failover-proxy status`: pools and backends as the admin API knows them, and why each that is out is out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy.cli.client import DEFAULT_ADMIN, Unreachable, ask, parse_endpoint, read_token
+
+WIDTH = 100
+"""Columns of the table."""
+NAME_WIDTH = 30
+HEADER = ("BACKEND", "STATE", "WEIGHT", "IN FLIGHT", "REQUESTS", "FAILURES", "P50 MS", "P99 MS")
+WIDTHS = (7, 6, 9, 10, 9, 8, 8)
+"""Of the columns after the name."""
+CAUSES = {
+    "drain": "takes nothing new until an administrator says ready",
+    "maint": "taken out by an administrator, not probed",
+    "unchecked": "waits for its first good probes",
+    "full": "has as many requests in flight as it may have",
+    "standby": "well, but a lower tier serves",
+}
+"""What a reason means where nothing more is known of it."""
+
+Json = dict[str, Any]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print what the API answers.")
+@click.option(
+    "--admin",
+    envvar="FAILOVER_PROXY_ADMIN",
+    default=DEFAULT_ADMIN,
+    show_default=True,
+    metavar="ADDRESS",
+    help="The admin endpoint: host:port, a URL, or unix:/path. Also by FAILOVER_PROXY_ADMIN.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the bearer token. Also by FAILOVER_PROXY_TOKEN.",
+)
+def status(*, as_json: bool, admin: str, token_file: Path | None) -> None:
+    r"""Show pools and backends, with the reason for each backend that is out.
+
+    Exits with 1 if a pool has no available backend, or if the admin endpoint gives no answer.
+
+    \b
+    Examples:
+      failover-proxy status
+      failover-proxy status --json --admin 127.0.0.1:9901
+    """
+    try:
+        document = ask(parse_endpoint(admin), "GET", "/v1/pools", read_token(token_file))
+    except Unreachable as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo("\n".join(table(document["pools"])))
+    sys.exit(0 if all(pool["available"] for pool in document["pools"]) else 1)
+
+
+def table(pools: list[Json]) -> Iterator[str]:
+    """Lines of at most `WIDTH` columns."""
+    for number, pool in enumerate(pools):
+        if number:
+            yield ""
+        panic = " PANIC: too few are well, so all but drained ones are tried" if pool["panic"] else ""
+        yield _cut(f"POOL {pool['name']}  {pool['available']} of {pool['total']} available{panic}", WIDTH)
+        yield _row(HEADER)
+        for backend in pool["backends"]:
+            yield _row(_cells(backend))
+            yield from _why(backend)
+
+
+def _cells(backend: Json) -> tuple[str, ...]:
+    latency = backend["latency_ms"]
+    counts = (backend[name] for name in ("weight", "in_flight", "requests_total", "failures_total"))
+    return (
+        backend["name"],
+        _state(backend),
+        *map(_short, counts),
+        *("-" if latency[name] is None else f"{latency[name]:.1f}" for name in ("p50", "p99")),
+    )
+
+
+def _state(backend: Json) -> str:
+    if backend["available"]:
+        return "up"
+    return "standby" if backend["reasons"] == ["standby"] else "out"
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    name, state, *numbers = cells
+    columns = [f"  {_cut(name, NAME_WIDTH):<{NAME_WIDTH}}", f"{state:<{WIDTHS[0]}}"]
+    columns += [f"{cell:>{width}}" for cell, width in zip(numbers, WIDTHS[1:], strict=True)]
+    return " ".join(columns).rstrip()
+
+
+def _why(backend: Json) -> Iterator[str]:
+    """One paragraph for each reason."""
+    for reason in backend["reasons"]:
+        cause = _cause(backend, reason)
+        text = f"{reason}: {cause}" if cause else reason
+        yield from textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="      ")
+    if backend["reasons"]:
+        yield f"    since {backend['since']}"
+
+
+def _cause(backend: Json, reason: str) -> str:
+    if reason == "breaker_open":
+        breaker = backend["breaker"]
+        until = f", trials from {breaker['until']}" if breaker["until"] else ", on trial"
+        return f"{breaker['reason']}{until}"
+    if reason == "failed_probes":
+        return next((probe["detail"] for probe in reversed(backend["health"]["last"]) if not probe["ok"]), "")
+    return CAUSES.get(reason, "")
+
+
+def _short(number: int) -> str:
+    """A number in at most eight columns."""
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
+        if number >= 10 * size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,179 @@
+"""The admin endpoint: is it alive, is it ready, what is the state of each Backend and why, and how to change it.
+
+HTTP and JSON only; what is known comes from `registry`, and orders go to the supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Collection
+from itertools import islice
+from typing import Any, Protocol
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from proxy import __version__
+from proxy.controlplane.dates import Dates
+from proxy.controlplane.guard import Guard
+from proxy.controlplane.metrics import metrics_registry
+from proxy.controlplane.problems import Problem, answer_with_problems
+from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
+from proxy.controlplane.view import Json, View
+from proxy.core.messages import AdminState
+from proxy.core.settings import AdminSettings
+
+BODY_MAX = 65536
+"""Bytes of a request's body."""
+WEIGHT_MAX = 1000
+NAMES_SHOWN = 10
+"""Names in an error that says what there is."""
+INDEX = f"""failover-proxy {__version__}
+
+GET   /livez                              is the process alive
+GET   /readyz                             does it serve: 503 while it starts or drains
+GET   /metrics                            for Prometheus
+GET   /v1/pools                           all pools with their backends
+GET   /v1/pools/POOL                      one pool
+GET   /v1/pools/POOL/backends/BACKEND     one backend, with its last probes
+PATCH /v1/pools/POOL/backends/BACKEND     {{"state": "ready|drain|maint"}} or {{"weight": 0 to {WEIGHT_MAX}, or null}}
+"""
+
+
+class Control(Protocol):
+    """What the endpoint needs of the supervisor."""
+
+    registry: Registry
+
+    def readiness(self) -> str:
+        """`ready`, or why not."""
+
+    def restarts(self) -> int:
+        """How many workers died and were replaced."""
+
+    def set_admin(self, record: BackendRecord, state: AdminState) -> None:
+        """Carry out the administrator's intent."""
+
+    def set_weight(self, record: BackendRecord, weight: int | None) -> None:
+        """Put a weight in place of the configured one."""
+
+
+class Admin:
+    """The aiohttp application and its server."""
+
+    def __init__(self, control: Control, settings: AdminSettings, dates: Dates) -> None:
+        self._control = control
+        self._view = View(control.registry, dates)
+        self._runner = web.AppRunner(self._application(settings), access_log=None, shutdown_timeout=1.0)
+
+    async def start(self, bound: socket.socket) -> None:
+        """Serve on a socket that is bound already."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, bound).start()
+
+    async def close(self) -> None:
+        """Stop serving."""
+        await self._runner.cleanup()
+
+    def _application(self, settings: AdminSettings) -> web.Application:
+        application = web.Application(
+            middlewares=[answer_with_problems, Guard(settings).middleware()], client_max_size=BODY_MAX
+        )
+        page = metrics_registry(self._control.registry, self._control.restarts)
+        backend = "/v1/pools/{pool}/backends/{backend:.+}"
+        application.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", make_aiohttp_handler(page)),
+                web.get("/v1/pools", self._get_pools),
+                web.get("/v1/pools/{pool}", self._get_pool),
+                web.get(backend, self._get_backend),
+                web.patch(backend, self._patch_backend),
+            ]
+        )
+        return application
+
+    async def _index(self, request: web.Request) -> web.Response:
+        return web.Response(text=INDEX)
+
+    async def _livez(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        readiness = self._control.readiness()
+        if readiness != "ready":
+            raise Problem(503, readiness)
+        return web.Response(text="ready\n")
+
+    async def _get_pools(self, request: web.Request) -> web.Response:
+        return _answer(self._view.pools())
+
+    async def _get_pool(self, request: web.Request) -> web.Response:
+        return _answer(self._view.pool(self._pool(request)))
+
+    async def _get_backend(self, request: web.Request) -> web.Response:
+        return _answer(self._view.backend(self._backend(request)))
+
+    async def _patch_backend(self, request: web.Request) -> web.Response:
+        record = self._backend(request)
+        wanted = _parse_patch(await request.read())
+        if "state" in wanted:
+            self._control.set_admin(record, wanted["state"])
+        if "weight" in wanted:
+            self._control.set_weight(record, wanted["weight"])
+        return _answer(self._view.backend(record))
+
+    def _pool(self, request: web.Request) -> PoolRecord:
+        name = request.match_info["pool"]
+        pools = self._control.registry.pools
+        if name not in pools:
+            raise Problem(404, f"no pool is named {name}; there are {_some(pools)}")
+        return pools[name]
+
+    def _backend(self, request: web.Request) -> BackendRecord:
+        pool = self._pool(request)
+        name = request.match_info["backend"]
+        if name not in pool.backends:
+            raise Problem(404, f"no backend of {pool.settings.name} is named {name}; there are {_some(pool.backends)}")
+        return pool.backends[name]
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(islice(names, NAMES_SHOWN))
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"
+
+
+def _answer(document: Json) -> web.Response:
+    return web.json_response(document)
+
+
+def _parse_patch(body: bytes) -> dict[str, Any]:
+    """What to change: `state` and `weight`, checked."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Problem(400, 'the body is not JSON; send {"state": "drain"} or {"weight": 2}') from None
+    if not isinstance(document, dict) or not document or not document.keys() <= {"state", "weight"}:
+        raise Problem(400, 'the body must be an object with "state", "weight" or both, and nothing else')
+    if "state" in document:
+        document["state"] = _parse_state(document["state"])
+    if "weight" in document:
+        _check_weight(document["weight"])
+    return document
+
+
+def _parse_state(word: Any) -> AdminState:
+    try:
+        return AdminState(word)
+    except ValueError:
+        raise Problem(400, f'"state" must be one of {", ".join(AdminState)}') from None
+
+
+def _check_weight(weight: object) -> None:
+    if weight is None:
+        return
+    if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= WEIGHT_MAX:
+        raise Problem(400, f'"weight" must be a whole number from 0 to {WEIGHT_MAX}, or null for the configured one')

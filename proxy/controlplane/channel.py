@@ -1,0 +1,100 @@
+"""The supervisor's end of the control socket to one worker: messages of `core.messages` both ways, in bounded memory.
+
+A worker that does not read must not make the supervisor grow or wait. State and not deltas goes down, so what could
+not be sent yet is replaced by what is newer: the last Snapshot, and the last news of each Breaker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, Snapshot, encode
+
+log = logging.getLogger(__name__)
+
+UNSENT_MAX = 65536
+"""Bytes that wait in the socket's buffer before messages are kept back."""
+
+
+class Channel(asyncio.Protocol):
+    """One worker's control socket. `received` gets each message, `lost` is called once when the worker's end closes."""
+
+    def __init__(self, received: Callable[[Message], None], lost: Callable[[], None]) -> None:
+        self._received = received
+        self._lost = lost
+        self._decoder = Decoder()
+        self._transport: asyncio.Transport | None = None
+        self._is_full = False
+        self._settings_sent = 0
+        # Kept back while the worker does not read
+        self._snapshot: Snapshot | None = None
+        self._news: dict[tuple[str, str], BreakerNews] = {}
+        self._drain: Drain | None = None
+
+    def send(self, message: Snapshot | BreakerNews | ProbePassed | Drain) -> None:
+        """Send now, or when the worker reads again. A ProbePassed that can't be sent is dropped: another will come."""
+        if self._transport is None:
+            return
+        if not self._is_full:
+            self._write(message, self._transport)
+        elif isinstance(message, Snapshot):
+            self._snapshot = message
+        elif isinstance(message, BreakerNews):
+            self._news[message.pool, message.backend] = message
+        elif isinstance(message, Drain):
+            self._drain = message
+
+    def close(self) -> None:
+        """End the connection; what is not sent yet is dropped."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write(self, message: Snapshot | BreakerNews | ProbePassed | Drain, transport: asyncio.WriteTransport) -> None:
+        if isinstance(message, Snapshot):
+            if message.settings_version == self._settings_sent:
+                message = replace(message, settings=None)
+            self._settings_sent = message.settings_version
+        transport.write(encode(message))
+
+    def _flush(self, transport: asyncio.WriteTransport) -> None:
+        """Send what was kept back, the Snapshot first, until the worker stops reading again."""
+        if self._snapshot is not None and not self._is_full:
+            snapshot, self._snapshot = self._snapshot, None
+            self._write(snapshot, transport)
+        while self._news and not self._is_full:
+            self._write(self._news.pop(next(iter(self._news))), transport)
+        if self._drain is not None and not self._is_full:
+            drain, self._drain = self._drain, None
+            self._write(drain, transport)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=UNSENT_MAX, low=0)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = list(self._decoder.feed(data))
+        except Exception:
+            log.exception("a worker said what nobody understands")
+            self.close()
+            return
+        for message in messages:
+            self._received(message)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if self._transport is not None:
+            self._flush(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._lost()

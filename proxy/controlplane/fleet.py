@@ -1,0 +1,319 @@
+"""The worker processes: started, told the state of the world, replaced when they die, drained at the end.
+
+A Fleet knows processes and channels; what messages mean is the supervisor's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from proxy.controlplane.channel import Channel
+from proxy.controlplane.logs import say
+from proxy.controlplane.sockets import BoundListener
+from proxy.core.messages import BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "proxy.dataplane.worker")
+SETTLED_AFTER = 10.0
+"""Seconds that a worker must have served for its death not to count as one of a series."""
+BACK_OFF = 0.25
+"""Seconds before the second restart of a series; the first comes at once, each later one takes twice as long."""
+BACK_OFF_MAX = 8.0
+PAUSE_FROM = 1.0
+"""From this wait on, a dead worker's sockets refuse, so that its share of new connections goes to the others."""
+LOUD_FROM = 3
+"""Deaths in a series from which on the log says so."""
+SILENCE_LIMIT = 30
+"""Seconds without a word (Reports come every second) after which a worker is taken for hung and killed."""
+HANG_UP_LIMIT = 2.0
+"""Seconds between the end of a process and of its control socket, whichever is first."""
+GRACE = 2.0
+"""Seconds over `drain_timeout` before workers that drain are killed."""
+
+
+class Owner(Protocol):
+    """What a Fleet asks of the supervisor, and tells it."""
+
+    def snapshot(self) -> Snapshot:
+        """The state of the world as it is now."""
+
+    def openings(self) -> Iterable[BreakerNews]:
+        """What a worker that begins must be told after its first Snapshot."""
+
+    def take(self, message: Message) -> None:
+        """A worker said this."""
+
+    def lost(self, worker: int) -> None:
+        """A worker's process has ended, and everything that it said has been taken."""
+
+
+def next_delay(deaths: int) -> float:
+    """Seconds before the restart that follows the last of so many deaths in a series."""
+    return 0.0 if deaths <= 1 else min(BACK_OFF * 2.0 ** (deaths - 2), BACK_OFF_MAX)
+
+
+class Worker:
+    """One worker's place: its number and sockets stay, its process is replaced."""
+
+    def __init__(self, number: int, listeners: Sequence[BoundListener], command: Sequence[str], owner: Owner) -> None:
+        self.number = number
+        self._listeners = listeners
+        self._command = command
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        # Of the process that runs now
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._silence = 0
+        self._began_at = 0.0
+        self.is_serving = False
+        # Of the series of processes
+        self._deaths = 0
+        self.restarts = 0
+        self.has_served = False
+        # Orders
+        self._drain: Drain | None = None
+        self._stopping = asyncio.Event()
+        self._is_killed = False
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.number} {'serving' if self.is_serving else 'not serving'} restarts={self.restarts}>"
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    # Orders
+
+    def send(self, message: Snapshot | BreakerNews | ProbePassed) -> None:
+        """Tell the process, if one runs; one that begins later gets the whole state anyway."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    def drain(self, order: Drain) -> None:
+        """Have the process finish what it does, and start no other."""
+        self._drain = order
+        self._stopping.set()
+        if self._channel is not None:
+            self._channel.send(order)
+
+    def kill(self) -> None:
+        """End the process now, and start no other."""
+        self._is_killed = True
+        self._stopping.set()
+        self._kill_process()
+
+    def _kill_process(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    # The series of processes
+
+    async def run(self) -> None:
+        """Run a process, and another when it dies, until drained or killed."""
+        while True:
+            try:
+                await self._run_once()
+            except Exception:
+                # Out of memory or descriptors, mostly. Whatever it was must not leave this place empty for good.
+                log.exception("a worker could not be run", extra={"fields": {"worker": self.number}})
+            if self._stopping.is_set():
+                return
+            await self._wait_before_restart()
+            if self._stopping.is_set():
+                return
+            self.restarts += 1
+
+    async def _wait_before_restart(self) -> None:
+        settled = self.is_serving and self._loop.time() - self._began_at >= SETTLED_AFTER
+        self.is_serving = False
+        self._deaths = 1 if settled else self._deaths + 1
+        delay = next_delay(self._deaths)
+        if self._deaths >= LOUD_FROM:
+            fields = {"worker": self.number, "deaths": self._deaths, "next_start_in": delay}
+            say(log, logging.ERROR, "a worker dies again and again", **fields)
+        if delay < PAUSE_FROM:
+            await self._pause(delay)
+            return
+        for listener in self._listeners:
+            listener.pause(self.number)
+        await self._pause(delay)
+        if not self._stopping.is_set():
+            for listener in self._listeners:
+                listener.resume(self.number)
+
+    async def _pause(self, delay: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay)
+
+    # One process
+
+    async def _run_once(self) -> None:
+        """Start a process and see it through to its end."""
+        gone = asyncio.Event()
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            self._process = await self._spawn(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._began_at, self._silence = self._loop.time(), 0
+        _, self._channel = await self._loop.create_unix_connection(lambda: Channel(self._received, gone.set), sock=ours)
+        watchdog = self._loop.create_task(self._watch())
+        try:
+            self._brief(self._channel)
+            status = await self._see_through(self._process, gone)
+        finally:
+            watchdog.cancel()
+            self._channel.close()
+            self._process = self._channel = None
+        self._note_end(status)
+        self._owner.lost(self.number)
+
+    async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
+        """A fresh interpreter, in a session of its own: Ctrl-C is the supervisor's to handle."""
+        names = [f"{one.name}={one.sockets[self.number].fileno()}" for one in self._listeners]
+        arguments = ["--id", str(self.number), "--control", str(control.fileno())]
+        for name in names:
+            arguments += ["--listener", name]
+        inherited = [control.fileno(), *(one.sockets[self.number].fileno() for one in self._listeners)]
+        return await asyncio.create_subprocess_exec(
+            *self._command, *arguments, stdin=asyncio.subprocess.DEVNULL, pass_fds=inherited, start_new_session=True
+        )
+
+    def _brief(self, channel: Channel) -> None:
+        """What a process must know that has just begun, and orders that came meanwhile."""
+        channel.send(self._owner.snapshot())
+        for news in self._owner.openings():
+            channel.send(news)
+        if self._drain is not None:
+            channel.send(self._drain)
+        if self._is_killed:
+            self._kill_process()
+
+    async def _see_through(self, process: asyncio.subprocess.Process, gone: asyncio.Event) -> int:
+        """Wait for the process to end and for its last words; its exit status."""
+        ended = self._loop.create_task(process.wait())
+        hung_up = self._loop.create_task(gone.wait())
+        await asyncio.wait({ended, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        # Either follows the other at once. A process that hung up and lives on can't be led any more.
+        await asyncio.wait({ended, hung_up}, timeout=HANG_UP_LIMIT)
+        hung_up.cancel()
+        if not ended.done():
+            say(log, logging.ERROR, "a worker closed its control socket and lives on: killed", worker=self.number)
+            self._kill_process()
+        return await ended
+
+    async def _watch(self) -> None:
+        """Kill a process that does not begin to serve, or hangs.
+
+        Seconds are counted one by one, so that a machine that was suspended does not look like a silent worker.
+        """
+        while True:
+            await asyncio.sleep(1.0)
+            self._silence += 1
+            if self._silence >= SILENCE_LIMIT:
+                say(
+                    log,
+                    logging.ERROR,
+                    "a worker is silent: killed",
+                    worker=self.number,
+                    pid=self.pid,
+                    seconds=SILENCE_LIMIT,
+                )
+                self._kill_process()
+                return
+
+    def _received(self, message: Message) -> None:
+        self._silence = 0
+        if isinstance(message, Started):
+            self.is_serving = self.has_served = True
+            say(log, logging.INFO, "worker serves", worker=self.number, pid=message.pid)
+        try:
+            self._owner.take(message)
+        except Exception:
+            log.exception("a worker's message was not understood", extra={"fields": {"worker": self.number}})
+
+    def _note_end(self, status: int) -> None:
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        if self._stopping.is_set():
+            say(log, logging.INFO, "worker ended", worker=self.number, how=how)
+        else:
+            say(log, logging.WARNING, "worker died", worker=self.number, how=how)
+
+
+class Fleet:
+    """All workers."""
+
+    def __init__(
+        self, listeners: Sequence[BoundListener], count: int, owner: Owner, command: Sequence[str] = COMMAND
+    ) -> None:
+        self.workers = [Worker(number, listeners, command, owner) for number in range(count)]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Fleet {self.workers}>"
+
+    @property
+    def has_served(self) -> bool:
+        """Whether every worker has begun to serve once."""
+        return all(worker.has_served for worker in self.workers)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether any worker serves."""
+        return any(worker.is_serving for worker in self.workers)
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was replaced."""
+        return sum(worker.restarts for worker in self.workers)
+
+    def start(self) -> None:
+        """Start all workers, and keep them running."""
+        self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
+
+    def tell(self, message: Snapshot | BreakerNews | ProbePassed, *, but: int | None = None) -> None:
+        """Tell all workers, or all but one."""
+        for worker in self.workers:
+            if worker.number != but:
+                worker.send(message)
+
+    async def drain(self, seconds: float) -> None:
+        """Have all workers finish what they do; kill those that are not done in time."""
+        for worker in self.workers:
+            worker.drain(Drain(seconds))
+        late = await self._wait(seconds + GRACE)
+        if late:
+            say(log, logging.WARNING, "workers did not end in time: killed", workers=late)
+        await self.end()
+
+    def kill(self) -> None:
+        """End all workers now."""
+        for worker in self.workers:
+            worker.kill()
+
+    async def end(self) -> None:
+        """End all workers now, and wait until they are gone."""
+        self.kill()
+        await self._wait(None)
+
+    async def _wait(self, seconds: float | None) -> int:
+        """Wait for the workers to end; how many still run."""
+        if not self._tasks:
+            return 0
+        _, late = await asyncio.wait(self._tasks, timeout=seconds)
+        return len(late)

@@ -1,0 +1,105 @@
+"""What survives a restart: the administrator's intent and the last health of each Backend, by name, in `state_dir`.
+
+Never an address, and nothing that traffic finds out anew by itself. A disk that fails costs a log line, not a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from proxy.controlplane.logs import say
+from proxy.controlplane.tally import Key
+from proxy.core.health import HealthState
+from proxy.core.messages import AdminState, BackendState
+
+log = logging.getLogger(__name__)
+
+FILE = "backends.json"
+
+
+def recall(state_dir: str) -> dict[Key, BackendState]:
+    """What the last run left; nothing where there is no `state_dir`, no file, or none that can be read."""
+    if not state_dir:
+        return {}
+    path = Path(state_dir) / FILE
+    try:
+        document = json.loads(path.read_bytes())
+        return {
+            (pool, name): _parse(one) for pool, backends in document["pools"].items() for name, one in backends.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        say(
+            log,
+            logging.ERROR,
+            "what the last run left can't be read: every backend begins as configured",
+            file=path,
+            error=error,
+        )
+        return {}
+
+
+def _parse(one: dict[str, Any]) -> BackendState:
+    weight = one["weight"]
+    if weight is not None and not (isinstance(weight, int) and weight >= 0):
+        raise ValueError(f"not a weight: {weight!r}")
+    return BackendState(AdminState(one["admin"]), HealthState(one["health"]), weight)
+
+
+class Memory:
+    """Writes `state_dir` in the background: always the newest state, one write at a time."""
+
+    def __init__(self, state_dir: str, states: Callable[[], Mapping[Key, BackendState]]) -> None:
+        self._path = Path(state_dir) / FILE if state_dir else None
+        self._states = states
+        self._is_stale = False
+        self._writing: asyncio.Task[None] | None = None
+
+    def keep(self) -> None:
+        """Something changed that is worth remembering."""
+        if self._path is None:
+            return
+        self._is_stale = True
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(self._path))
+
+    async def settle(self) -> None:
+        """Wait until everything is written."""
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self, path: Path) -> None:
+        while self._is_stale:
+            self._is_stale = False
+            document = _document(self._states())
+            try:
+                await asyncio.to_thread(_replace, path, document)
+            except OSError as error:
+                say(log, logging.ERROR, "state can't be written: a restart would forget it", file=path, error=error)
+        self._writing = None
+
+
+def _document(states: Mapping[Key, BackendState]) -> str:
+    pools: dict[str, dict[str, object]] = {}
+    for (pool, name), state in states.items():
+        one = {"admin": state.admin, "weight": state.weight, "health": state.health}
+        pools.setdefault(pool, {})[name] = one
+    return json.dumps({"version": 1, "pools": pools}, indent=1) + "\n"
+
+
+def _replace(path: Path, document: str) -> None:
+    """Whole or not at all: a reader, or a crash, never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    with beside.open("w") as file:
+        file.write(document)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,164 @@
+"""Listening sockets: bound once by the supervisor and kept open for its life, so that no accept queue is ever lost.
+
+One SO_REUSEPORT socket per TCP listener and worker; a Unix socket is shared by all workers. Workers inherit them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy.core.settings import Address, ListenerSettings
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel's `somaxconn` may lower it."""
+
+
+class StartError(Exception):
+    """Why the proxy can't start, in words for the person who starts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundListener:
+    """A Listener with its sockets."""
+
+    name: str
+    address: Address
+    """As bound: with the port that port 0 became."""
+    sockets: tuple[socket.socket, ...]
+    """By worker; the same one for all where it is a Unix socket."""
+
+    def pause(self, worker: int) -> None:
+        """Refuse connections in place of a worker that stays away, so that the kernel hands them to the others."""
+        if not self.address.path:
+            with contextlib.suppress(OSError):
+                self.sockets[worker].shutdown(socket.SHUT_RDWR)
+
+    def resume(self, worker: int) -> None:
+        """Accept again."""
+        self.sockets[worker].listen(BACKLOG)
+
+    def close(self) -> None:
+        """Give the address up."""
+        was_open = self.sockets[0].fileno() >= 0
+        for one in self.sockets:
+            one.close()
+        if self.address.path and was_open:
+            Path(self.address.path).unlink(missing_ok=True)
+
+
+def bind_listener(settings: ListenerSettings, workers: int) -> BoundListener:
+    """Bind one Listener for so many workers."""
+    try:
+        if settings.address.path:
+            shared = _bind_unix(settings.address.path)
+            return BoundListener(settings.name, settings.address, (shared,) * workers)
+        family, sockaddr = _resolve(settings.address)
+        with _reserve(family, sockaddr) as reserved:
+            host, port = reserved.getsockname()[:2]
+            sockaddr = (sockaddr[0], port, *sockaddr[2:])
+            sockets = tuple(_bind_tcp(family, sockaddr, shared=True) for _ in range(workers))
+        return BoundListener(settings.name, Address(host, port), sockets)
+    except OSError as error:
+        raise StartError(_explain(f"listener {settings.name}", settings.address, error)) from error
+
+
+def bind_admin(address: Address) -> BoundListener:
+    """Bind the admin endpoint, which is the supervisor's alone."""
+    try:
+        if address.path:
+            return BoundListener("admin", address, (_bind_unix(address.path),))
+        bound = _bind_tcp(*_resolve(address), shared=False)
+        host, port = bound.getsockname()[:2]
+        return BoundListener("admin", Address(host, port), (bound,))
+    except OSError as error:
+        raise StartError(_explain("admin", address, error)) from error
+
+
+def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Family and kernel address of the first that the name stands for; no host means all of IPv4."""
+    found = socket.getaddrinfo(
+        address.host or "0.0.0.0",
+        address.port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
+    family, _, _, _, sockaddr = found[0]
+    return family, sockaddr
+
+
+def _reserve(family: socket.AddressFamily, sockaddr: tuple[Any, ...]) -> socket.socket:
+    """A socket that holds the port while the workers' are bound. It never listens, so it gets no connection.
+
+    SO_REUSEPORT would let two proxies of one user share a port without a word. So a given port is first taken without
+    it, which fails where anybody listens.
+    """
+    port = sockaddr[1]
+    if port:
+        _bind_tcp(family, sockaddr, shared=False).close()
+    reserved = _open(family)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return _bound(reserved, sockaddr)
+
+
+def _bind_tcp(family: socket.AddressFamily, sockaddr: tuple[Any, ...], *, shared: bool) -> socket.socket:
+    one = _open(family)
+    if shared:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    _bound(one, sockaddr).listen(BACKLOG)
+    return one
+
+
+def _open(family: socket.AddressFamily) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family is socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    one.setblocking(False)
+    return one
+
+
+def _bound(one: socket.socket, sockaddr: str | tuple[Any, ...]) -> socket.socket:
+    try:
+        one.bind(sockaddr)
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _bind_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    one.setblocking(False)
+    _bound(one, path).listen(BACKLOG)
+    return one
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on any more; anything else is left, and binding will fail."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        try:
+            caller.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+
+
+def _explain(what: str, address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{what}: {address} is taken: another process listens there"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{what}: {address} is not an address of this machine"
+    if error.errno == errno.EACCES:
+        return f"{what}: {address} may not be bound by this user"
+    return f"{what}: cannot bind {address}: {error.strerror or error}"

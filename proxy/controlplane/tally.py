@@ -1,0 +1,170 @@
+"""Sums of the workers' Reports. Totals of workers that have ended are kept, so counters never go back.
+
+Pure arithmetic: no clock, no I/O. `registry` feeds it; `metrics` and `view` read it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from operator import sub
+from typing import TypeVar
+
+from proxy.core.messages import DURATION_BUCKETS, BackendCounts, PoolCounts, Report
+
+Key = tuple[str, str]
+"""Pool and backend name."""
+
+SAMPLE_EVERY = 10.0
+"""Seconds between two samples of the durations; percentiles are of the last five to six of them."""
+SAMPLES = 6
+
+K = TypeVar("K")
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Durations by bucket of `DURATION_BUCKETS`, and one more above; not cumulative."""
+
+    buckets: tuple[int, ...] = (0,) * (len(DURATION_BUCKETS) + 1)
+    seconds: float = 0.0
+
+    def add(self, buckets: tuple[int, ...], seconds: float) -> None:
+        """Add the counts of another histogram; none at all counts as zeros."""
+        if buckets:
+            self.buckets = tuple(map(sum, zip(self.buckets, buckets, strict=True)))
+            self.seconds += seconds
+
+
+@dataclass(slots=True)
+class BackendTotals:
+    """One Backend over all workers; the gauges are of the workers that live."""
+
+    requests: int = 0
+    failures: int = 0
+    in_flight: int = 0
+    idle_connections: int = 0
+    durations: Histogram = field(default_factory=Histogram)
+    breaker_transitions: dict[str, int] = field(default_factory=dict)
+
+    def add(self, counts: BackendCounts, *, alive: bool) -> None:
+        """Add what one worker counted."""
+        self.requests += counts.requests
+        self.failures += counts.failures
+        self.durations.add(counts.duration_buckets, counts.duration_sum)
+        _add(self.breaker_transitions, counts.breaker_transitions)
+        if alive:
+            self.in_flight += counts.in_flight
+            self.idle_connections += counts.idle_connections
+
+
+@dataclass(slots=True)
+class PoolTotals:
+    """One Pool over all workers."""
+
+    retries: dict[tuple[str, str], int] = field(default_factory=dict)
+    budget_exhausted: int = 0
+    saved: int = 0
+    held: int = 0
+    unknown_outcomes: int = 0
+
+    def add(self, counts: PoolCounts) -> None:
+        """Add what one worker counted."""
+        _add(self.retries, counts.retries)
+        self.budget_exhausted += counts.budget_exhausted
+        self.saved += counts.saved
+        self.held += counts.held
+        self.unknown_outcomes += counts.unknown_outcomes
+
+
+@dataclass(slots=True)
+class Totals:
+    """Everything that workers count, over all of them."""
+
+    requests: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
+    durations: dict[tuple[str, str], Histogram] = field(default_factory=dict)
+    backends: dict[Key, BackendTotals] = field(default_factory=dict)
+    pools: dict[str, PoolTotals] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    client_aborts: int = 0
+
+    def add(self, report: Report, *, alive: bool) -> None:
+        """Add one worker's last Report."""
+        _add(self.requests, report.requests)
+        _add(self.refused, report.refused)
+        self.client_aborts += report.client_aborts
+        for names, (buckets, seconds) in report.durations.items():
+            self.durations.setdefault(names, Histogram()).add(buckets, seconds)
+        for key, counts in report.backends.items():
+            self.backends.setdefault(key, BackendTotals()).add(counts, alive=alive)
+        for pool, pool_counts in report.pools.items():
+            self.pools.setdefault(pool, PoolTotals()).add(pool_counts)
+
+
+def _add(totals: dict[K, int], counts: Mapping[K, int]) -> None:
+    for key, count in counts.items():
+        totals[key] = totals.get(key, 0) + count
+
+
+class Tally:
+    """The last Report of each worker that lives, and the sums of those that don't."""
+
+    def __init__(self) -> None:
+        self.live: dict[int, Report] = {}
+        self._ended = Totals()
+        self._totals: Totals | None = None
+        self._samples: deque[tuple[float, dict[Key, tuple[int, ...]]]] = deque(maxlen=SAMPLES)
+
+    def take(self, report: Report) -> None:
+        """Take in a worker's Report; a new process in a worker's place begins at zero."""
+        before = self.live.get(report.worker)
+        if before is not None and before.pid != report.pid:
+            self.lose(report.worker)
+        self.live[report.worker] = report
+        self._totals = None
+        if not self._samples or report.at - self._samples[-1][0] >= SAMPLE_EVERY:
+            backends = self.totals().backends
+            self._samples.append((report.at, {key: one.durations.buckets for key, one in backends.items()}))
+
+    def lose(self, worker: int) -> None:
+        """A worker has ended: keep its totals, drop its gauges."""
+        report = self.live.pop(worker, None)
+        if report is not None:
+            self._ended.add(report, alive=False)
+            self._totals = None
+
+    def totals(self) -> Totals:
+        """The sums over all workers, living and ended. Not to be changed by the caller."""
+        if self._totals is None:
+            self._totals = deepcopy(self._ended)
+            for report in self.live.values():
+                self._totals.add(report, alive=True)
+        return self._totals
+
+    def backend(self, key: Key) -> BackendTotals:
+        """The sums of one Backend; zeros before the first Report."""
+        return self.totals().backends.get(key) or BackendTotals()
+
+    def recent_durations(self, key: Key) -> tuple[int, ...]:
+        """Attempts of about the last minute by bucket."""
+        now = self.backend(key).durations.buckets
+        before = self._samples[0][1].get(key) if self._samples else None
+        return now if before is None else tuple(map(sub, now, before))
+
+
+def quantile(buckets: Sequence[int], share: float) -> float | None:
+    """Seconds under which `share` of the durations lie, by straight line within a bucket; None without any.
+
+    What lies above the last bound is given as that bound.
+    """
+    rank = share * sum(buckets)
+    if not rank:
+        return None
+    below, lower = 0, 0.0
+    for count, upper in zip(buckets, DURATION_BUCKETS, strict=False):
+        if count and below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below, lower = below + count, upper
+    return DURATION_BUCKETS[-1]

@@ -1,0 +1,103 @@
+"""Pools and Backends as JSON, as the API shows them and the command line reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.controlplane.dates import Dates
+from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
+from proxy.controlplane.tally import PoolTotals, quantile
+from proxy.core.breaker import BreakerState
+from proxy.core.health import PROBES_KEPT, Probe
+
+Json = dict[str, Any]
+
+LAST_IN_LIST = 5
+"""Probe results of each Backend in the list of all Pools; a Pool and a Backend alone show all that are kept."""
+
+
+class View:
+    """Turns records into JSON."""
+
+    def __init__(self, registry: Registry, dates: Dates) -> None:
+        self._registry = registry
+        self._dates = dates
+
+    def pools(self) -> Json:
+        """All Pools."""
+        return {"pools": [self.pool(pool, LAST_IN_LIST) for pool in self._registry.pools.values()]}
+
+    def pool(self, pool: PoolRecord, last: int = PROBES_KEPT) -> Json:
+        """One Pool with its Backends."""
+        totals = self._registry.tally.totals().pools.get(pool.settings.name, PoolTotals())
+        return {
+            "name": pool.settings.name,
+            "balance": pool.settings.balance,
+            "region": pool.settings.region,
+            "available": pool.available,
+            "total": len(pool.backends),
+            "panic": pool.panic,
+            "retries_total": sum(totals.retries.values()),
+            "retry_budget_exhausted_total": totals.budget_exhausted,
+            "saved_requests_total": totals.saved,
+            "held_requests_total": totals.held,
+            "unknown_outcomes_total": totals.unknown_outcomes,
+            "backends": [self.backend(record, last) for record in pool.backends.values()],
+        }
+
+    def backend(self, record: BackendRecord, last: int = PROBES_KEPT) -> Json:
+        """One Backend."""
+        totals = self._registry.tally.backend(record.key)
+        pool, name = record.key
+        return {
+            "name": name,
+            "url": _url(record),
+            "pool": pool,
+            "tier": record.settings.tier,
+            "weight": record.weight,
+            "configured_weight": record.settings.weight,
+            "region": record.settings.region,
+            "available": not record.reasons,
+            "reasons": list(record.reasons),
+            "since": self._dates.iso(record.since),
+            "admin_state": record.admin,
+            "health": self._health(record, last),
+            "breaker": self._breaker(record),
+            "in_flight": totals.in_flight,
+            "idle_connections": totals.idle_connections,
+            "requests_total": totals.requests,
+            "failures_total": totals.failures,
+            "latency_ms": self._latency(record),
+        }
+
+    def _health(self, record: BackendRecord, last: int) -> Json:
+        health = record.health
+        shown = list(health.last)[-last:]
+        return {"state": health.state, "since": self._dates.iso(health.since), "last": [self._probe(p) for p in shown]}
+
+    def _probe(self, probe: Probe) -> Json:
+        milliseconds = round(probe.duration * 1000, 3)
+        return {"at": self._dates.iso(probe.at), "ok": probe.ok, "ms": milliseconds, "detail": probe.detail}
+
+    def _breaker(self, record: BackendRecord) -> Json:
+        breaker = record.breaker()
+        is_open = breaker.state is BreakerState.OPEN
+        return {
+            "state": breaker.state,
+            "until": self._dates.iso(breaker.until) if is_open else None,
+            "reason": breaker.reason or None,
+        }
+
+    def _latency(self, record: BackendRecord) -> Json:
+        """Of about the last minute; null where nothing was sent in it."""
+        buckets = self._registry.tally.recent_durations(record.key)
+        return {name: _milliseconds(quantile(buckets, share)) for name, share in (("p50", 0.5), ("p99", 0.99))}
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _url(record: BackendRecord) -> str:
+    address = record.settings.address
+    return str(address) if address.path else f"http://{address}"

@@ -1,0 +1,45 @@
+"""A worker process without a mind of its own: it carries bytes between its control socket and a test.
+
+What the test says goes to the supervisor, what the supervisor says goes to the test, so the test plays the worker.
+Its listeners answer each connection with the worker's number and process id.
+"""
+
+import argparse
+import os
+import selectors
+import socket
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tap")
+    parser.add_argument("--id")
+    parser.add_argument("--control", type=int)
+    parser.add_argument("--listener", action="append", default=[])
+    options = parser.parse_args()
+
+    control = socket.socket(fileno=options.control)
+    tap = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    tap.connect(options.tap)
+    tap.sendall(f"{options.id} {os.getpid()} {','.join(options.listener)}\n".encode())
+
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ, tap)
+    selector.register(tap, selectors.EVENT_READ, control)
+    listeners = [socket.socket(fileno=int(one.split("=")[1])) for one in options.listener]
+    for listener in listeners:
+        selector.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.data is None:
+                client, _ = key.fileobj.accept()
+                client.sendall(f"{options.id} {os.getpid()}\n".encode())
+                client.close()
+                continue
+            data = key.fileobj.recv(65536)
+            if not data:
+                return
+            key.data.sendall(data)
+
+
+main()
