@@ -1,6 +1,7 @@
 """What the kernel says that a proxy has used: CPU time to the nanosecond, memory to the page.
 
-A proxy is all of its processes and threads. Called by the load client at the edges of its window and by the memory cases.
+A proxy is all of its processes and threads. Called by the load client at the edges of its window,
+and by the memory cases.
 """
 
 from __future__ import annotations
@@ -87,7 +88,11 @@ def memory_of(root: int) -> Memory:
 def machine() -> dict[str, str]:
     """What the figures were got on."""
     model = next(
-        (line.split(":", 1)[1].strip() for line in (_PROC / "cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":", 1)[1].strip()
+            for line in (_PROC / "cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     memory_kib = int((_PROC / "meminfo").read_text().split()[1])

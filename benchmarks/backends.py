@@ -1,7 +1,8 @@
 """Backends that cost next to nothing: one process, a prepared answer for each path, any number of ports.
 
-They do what the failover cases ask for on standard input (`ok`, `unwell`, `hang`), and write the ids of the POSTs they
-executed to a file before they answer. Started by the runner: `python -m benchmarks.backends '{"ports": [0, 0, 0]}'`.
+They answer at once, or after `delay` seconds. They behave as they are told on standard input (`ok`, `unwell`, `hang`),
+and write the ids of the POSTs they executed to a file before they answer. Started by `stage` and `failover`:
+`python -m benchmarks.backends '{"ports": [0, 0, 0]}'`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.traffic import ANSWERS, HEALTH_PATH, SMALL_ANSWER, UNWELL_ANSWER
+from benchmarks.traffic import ANSWERS, SMALL_ANSWER, UNWELL_ANSWER
 from benchmarks.websocket import accept_answer
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -29,8 +30,9 @@ _WEBSOCKET_KEY = re.compile(rb"\r\nsec-websocket-key: *(\S+)", re.IGNORECASE)
 class Mode:
     """How the process behaves now, and where it notes the POSTs that it executed."""
 
-    def __init__(self, ledger: str) -> None:
+    def __init__(self, ledger: str, delay: float) -> None:
         self.name = "ok"
+        self.delay = delay
         self.connections: set[Answering] = set()
         self._ledger = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if ledger else -1
 
@@ -61,7 +63,7 @@ class Answering(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._mode.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the interface of Protocol)
+    def connection_lost(self, exc: Exception | None) -> None:
         self._mode.connections.discard(self)
 
     def abort(self) -> None:
@@ -101,6 +103,8 @@ class Answering(asyncio.Protocol):
         path = data[start : data.find(b" ", start)]
         if mode == "unwell":
             self._transport.write(UNWELL_ANSWER)
+        elif self._mode.delay:
+            asyncio.get_running_loop().call_later(self._mode.delay, self._transport.write, SMALL_ANSWER)
         elif path == b"/ws" and (key := _WEBSOCKET_KEY.search(data)):
             self._tunnel = True
             self._transport.write(accept_answer(key[1]))
@@ -115,10 +119,10 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-async def serve(ports: list[int], ledger: str) -> None:
+async def serve(ports: list[int], ledger: str = "", delay: float = 0.0) -> None:
     """Listen, say where, and follow orders until standard input ends."""
     loop = asyncio.get_running_loop()
-    mode = Mode(ledger)
+    mode = Mode(ledger, delay)
     listeners = [_listen(port) for port in ports]
     for listener in listeners:
         await loop.create_server(lambda: Answering(mode), sock=listener, backlog=4096)
@@ -131,9 +135,9 @@ async def serve(ports: list[int], ledger: str) -> None:
 
 
 def main() -> None:
-    spec = json.loads(sys.argv[1])
+    """Serve as the argument says."""
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(spec["ports"], spec.get("ledger", "")))
+        runner.run(serve(**json.loads(sys.argv[1])))
 
 
 if __name__ == "__main__":

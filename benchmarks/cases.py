@@ -1,4 +1,4 @@
-"""What is measured, as data. How: `runner`, `memory`, `failover`. In which words it is shown: `report`."""
+"""What is measured, as data. How: `steady`, `memory`, `failover`. In which words it is shown: `report`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ class LoadCase:
 
     name: str
     title: str
+    target: float | None = None
+    """What this proxy may cost at most, as a multiple of HAProxy in the same rounds."""
     requests: str = "small"
     """A name that `traffic.requests_of` knows."""
     connections: int = 64
@@ -21,11 +23,97 @@ class LoadCase:
     backends: int = 3
     routes: int = 1
     workers: int = 1
+    leaves_out: tuple[str, ...] = ()
+    most_rounds: int = 100
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of what it finds, the main one first."""
+        if self.rate:
+            return ("p99_us", "p50_us", "p999_us", "max_us", "cpu_us", "rps")
+        return ("cpu_us", "rps", "p50_us", "p99_us", "p999_us")
 
 
-CASES: dict[str, LoadCase] = {
-    case.name: case
-    for case in (
-        LoadCase("small-get-64", "small GET, 64 connections"),
-    )
-}
+@dataclass(frozen=True, slots=True)
+class MemoryCase:
+    """How much memory all processes of a proxy hold."""
+
+    name: str
+    title: str
+    holds: str = ""
+    """`idle` or `websocket` connections while it is measured; else none."""
+    connections: int = 0
+    requests: int = 0
+    """Send so many first, and say by how much they made it grow."""
+    workers: int = 1
+    leaves_out: tuple[str, ...] = ()
+    most_rounds: int = 3
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        if self.holds:
+            return ("kib_each", "pss_mib")
+        return ("growth_mib", "pss_mib") if self.requests else ("pss_mib", "private_mib", "processes")
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverCase:
+    """One backend of three fails and comes back under a fixed rate of GETs, each tenth request a POST."""
+
+    name: str
+    title: str
+    fault: str
+    """`kill`, `hang`, `unwell` (503 for everything) or `flap` (killed and started anew, in turn)."""
+    rate: float = 1000.0
+    before: float = 1.0
+    """Seconds of the window before the fault."""
+    faulty: float = 4.0
+    after: float = 3.0
+    leaves_out: tuple[str, ...] = ("relay",)
+    """A relay protects from nothing: it would only show that."""
+    most_rounds: int = 3
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        return ("failed", "failed_writes", "duplicates", "gap_ms", "p999_ms", "max_ms", "requests")
+
+
+Case = LoadCase | MemoryCase | FailoverCase
+
+_ALL: tuple[Case, ...] = (
+    LoadCase("small-get-1", "small GET, 1 connection", connections=1),
+    LoadCase("small-get-64", "small GET, 64 connections", 1.5),
+    LoadCase("small-get-512", "small GET, 512 connections", 1.5, connections=512),
+    LoadCase("small-get-2000", "small GET, 2,000 connections", 0.8, connections=2000),
+    LoadCase("varied-get-64", "small GET, headers that differ in each request", 1.5, requests="varied"),
+    LoadCase("fixed-rate", "small GET at a fixed 5,000 requests/s", 1.5, rate=5000.0),
+    LoadCase("post-2k", "POST of 2 KB", 1.7, requests="post-2k"),
+    LoadCase("post-64k", "POST of 64 KB", 1.0, requests="post-64k"),
+    LoadCase("get-64k", "GET of 64 KB, counted", 1.1, requests="get-64k"),
+    LoadCase("get-64k-chunked", "GET of 64 KB, chunked", 1.2, requests="get-64k-chunked"),
+    LoadCase("get-1m", "GET of 1 MB, counted", 0.6, requests="get-1m"),
+    LoadCase("get-1m-chunked", "GET of 1 MB, chunked", requests="get-1m-chunked"),
+    LoadCase("tls-keep-alive", "small GET over TLS, keep-alive", 1.5, tls=True),
+    LoadCase("tls-handshake", "TLS handshake and one GET", 1.5, requests="close", tls=True, close_each=True),
+    LoadCase("new-connection", "a new connection for each GET", 1.6, requests="close", close_each=True),
+    LoadCase("backends-100", "small GET, 100 backends", backends=100),
+    LoadCase("backends-1000", "small GET, 1,000 backends", backends=1000),
+    LoadCase("routes-1000", "small GET, 1,000 routes", requests="routes-1000", routes=1000, leaves_out=("relay",)),
+    LoadCase("routes-10000", "small GET, 10,000 routes", requests="routes-10000", routes=10000, leaves_out=("relay",)),
+    LoadCase("workers-2", "small GET, 2 workers", workers=2),
+    MemoryCase("memory-start", "memory after the start"),
+    MemoryCase("memory-start-2", "memory after the start, 2 workers", workers=2),
+    MemoryCase("memory-idle", "memory per idle client connection", holds="idle", connections=2000),
+    MemoryCase("memory-websocket", "memory per WebSocket", holds="websocket", connections=1000),
+    MemoryCase("memory-million", "memory after a million requests", requests=1_000_000, most_rounds=1),
+    FailoverCase("failover-kill", "one backend of three killed (kill -9) for 4 s", "kill"),
+    FailoverCase("failover-hang", "one backend of three hangs for 4 s", "hang"),
+    FailoverCase("failover-503", "one backend of three answers 503 for 4 s", "unwell"),
+    FailoverCase("failover-flap", "one backend of three is killed and comes back every second", "flap"),
+)
+
+CASES: dict[str, Case] = {case.name: case for case in _ALL}
+
+QUICK_CASES = ("small-get-64", "fixed-rate", "memory-start", "failover-kill")
+QUICK_PEERS = ("proxy", "haproxy", "nginx", "envoy", "relay")
+"""What `--quick` takes of both, to end in under 90 seconds."""

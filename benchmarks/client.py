@@ -1,6 +1,7 @@
 """One connection of the load client: sends a request, and says when the answer is whole or why it will not be.
 
-It knows nothing of rates, counts or windows (`load`), and of HTTP only what telling a whole answer from a broken one takes.
+It knows nothing of rates, counts or windows (`load`), and of HTTP only what it takes to
+tell a whole answer from a broken one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,19 @@ class Owner(Protocol):
 class Client(asyncio.Protocol):
     """One connection to a proxy with at most one request in flight."""
 
-    __slots__ = ("_buffer", "_closes", "_error", "_left", "_owner", "_part", "_transport", "_usual", "is_busy", "sent_at", "verb")
+    __slots__ = (
+        "_buffer",
+        "_closes",
+        "_error",
+        "_left",
+        "_owner",
+        "_part",
+        "_transport",
+        "_usual",
+        "is_busy",
+        "sent_at",
+        "verb",
+    )
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import json
 import ssl
 import sys
@@ -94,8 +93,7 @@ class Tally:
             self.errors[f"{client.verb.decode().strip()} {error}".strip()] += 1
             return
         self.latencies.append(now - client.sent_at)
-        if now - self.last_success > self.gap:
-            self.gap = now - self.last_success
+        self.gap = max(self.gap, now - self.last_success)
         self.last_success = now
 
 
@@ -118,7 +116,11 @@ class Dialler:
     async def connect(self, owner: ClosedLoop | OpenLoop) -> Client | None:
         try:
             _, client = await asyncio.get_running_loop().create_connection(
-                lambda: Client(owner), "127.0.0.1", self._port, ssl=self._tls, server_hostname=HOST if self._tls else None
+                lambda: Client(owner),
+                "127.0.0.1",
+                self._port,
+                ssl=self._tls,
+                server_hostname=HOST if self._tls else None,
             )
         except OSError:
             return None
@@ -170,7 +172,7 @@ class ClosedLoop:
 
 
 class OpenLoop:
-    """Sends when a request is due, on an idle connection or a new one; those that wait for one count from when they were due."""
+    """Sends when a request is due, on an idle connection or a new one; the wait for one counts as latency."""
 
     def __init__(self, spec: LoadSpec, requests: Iterator[bytes], tally: Tally) -> None:
         self._requests = requests
@@ -239,11 +241,11 @@ class _Nobody:
 _REFUSED = Client(_Nobody())
 
 
-async def _sweep(loop: ClosedLoop | OpenLoop, timeout: float) -> None:
+async def _sweep(loop: ClosedLoop | OpenLoop, patience: float) -> None:
     """Give up on requests that have waited too long: one timer for all instead of one for each."""
     while True:
         await asyncio.sleep(_SWEEP)
-        deadline = time.perf_counter() - timeout
+        deadline = time.perf_counter() - patience
         for client in [each for each in loop.clients if each.is_busy and each.sent_at < deadline]:
             client.give_up("no answer in time")
 
@@ -253,6 +255,7 @@ async def _window(spec: LoadSpec, tally: Tally) -> LoadResult:
     meter = CpuMeter(spec.proxy_pid)
     own, start = time.process_time(), time.perf_counter()
     tally.open(start)
+    print(json.dumps({"window": "open"}), flush=True)
     while time.perf_counter() - start < spec.measure or len(tally.latencies) < spec.count:
         left = 0.1 if spec.count else spec.measure - (time.perf_counter() - start)
         await asyncio.sleep(max(left, 0.001))
@@ -291,8 +294,9 @@ async def generate(spec: LoadSpec, requests: Iterator[bytes]) -> LoadResult:
 
 
 def main() -> None:
+    """Send what the argument says, and print what came of it."""
     spec = LoadSpec(**json.loads(sys.argv[1]))
-    requests = itertools.cycle(requests_of(spec.requests))
+    requests = requests_of(spec.requests)
     gc.freeze()
     gc.disable()  # a pause of the client must not look like one of the proxy
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""A clock that strikes at a fixed rate, whatever happens, to the microsecond: libuv's own timers count in milliseconds."""
+"""A clock that strikes at a fixed rate, whatever happens, to the microsecond: libuv's timers count in milliseconds."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _GRACE = 3.0
 _LIBC = ctypes.CDLL(None)
 
 
-class StartFailed(Exception):
+class StartError(Exception):
     """A program did not come up; the text says what it printed."""
 
 
@@ -89,4 +89,4 @@ def wait_until_it_listens(process: subprocess.Popen[str], port: int, log: Path, 
             return
         time.sleep(0.01)
     said = log.read_text(errors="replace").strip()[-2000:]
-    raise StartFailed(f"{' '.join(process.args[:4]) if isinstance(process.args, list) else ''}: {said or 'no answer'}")
+    raise StartError(f"{' '.join(process.args[:4]) if isinstance(process.args, list) else ''}: {said or 'no answer'}")

@@ -5,7 +5,9 @@ Used by the load client and by the backends, so that both agree on what a whole 
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Callable, Iterator
 
 HOST = "shop.example"
 HEALTH_PATH = b"/healthz"
@@ -102,13 +104,27 @@ ANSWERS: dict[bytes, bytes] = {
 """Answers by path; every other path gets the small one."""
 
 
-def requests_of(kind: str) -> list[bytes]:
-    """The requests of a case, to be sent in turn. `routes-N` asks for paths under N routes."""
+def requests_of(kind: str) -> Iterator[bytes]:
+    """The requests of a case, without end. `routes-N` asks for paths under N routes."""
     if kind.startswith("routes-"):
-        return routed_requests(int(kind.removeprefix("routes-")))
-    return REQUESTS[kind] if kind in REQUESTS else varied_requests()
+        return itertools.cycle(routed_requests(int(kind.removeprefix("routes-"))))
+    return ENDLESS[kind]() if kind in ENDLESS else itertools.cycle(REQUESTS[kind])
 
 
+def mixed_requests() -> Iterator[bytes]:
+    """GETs, and each tenth a POST with an id of its own: a backend's ledger then tells whether it was done twice."""
+    read = REQUESTS["small"][0]
+    for number in itertools.count():
+        if number % 10:
+            yield read
+        else:
+            yield request("POST", "/checkout/orders", {"X-Order-Id": str(number)}, b"p" * 200)
+
+
+ENDLESS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "varied": lambda: itertools.cycle(varied_requests()),
+    "mixed": mixed_requests,
+}
 REQUESTS: dict[str, list[bytes]] = {
     "small": [request("GET", "/checkout/cart?item=42")],
     "close": [request("GET", "/checkout/cart?item=42", {"Connection": "close"})],

@@ -18,7 +18,7 @@ import uvloop
 from aiohttp import web
 from multidict import CIMultiDict
 
-from benchmarks.peers.contract import Setup, Unsupported
+from benchmarks.peers.contract import Setup, UnsupportedError
 
 TITLE = "aiohttp server + client"
 INSTALL = "pip install aiohttp"
@@ -31,16 +31,18 @@ _TRIES = 3
 
 
 def version() -> str | None:
+    """What is installed."""
     return version_of_package("aiohttp")
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     if setup.workers > 1:
-        raise Unsupported("this pair is one process")
+        raise UnsupportedError("this pair is one process")
     if setup.routes > 1:
-        raise Unsupported("this pair has no routes")
+        raise UnsupportedError("this pair has no routes")
     if setup.websockets:
-        raise Unsupported("this pair has no tunnels")
+        raise UnsupportedError("this pair has no tunnels")
     certificate = setup.certificate
     spec = {
         "port": setup.port,
@@ -103,9 +105,7 @@ class Forwarding:
             async with self._session.request(
                 request.method, backend + request.raw_path, headers=headers, data=body, allow_redirects=False
             ) as answer:
-                return web.Response(
-                    status=answer.status, headers=_end_to_end(answer.headers), body=await answer.read()
-                )
+                return web.Response(status=answer.status, headers=_end_to_end(answer.headers), body=await answer.read())
         finally:
             self._in_flight[backend] -= 1
 

@@ -45,10 +45,12 @@ _CONFIG = """\
 
 
 def version() -> str | None:
+    """What is installed."""
     return version_of(["caddy", "version"], r"(\d+\.\d+\S*)")
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     tls = f"tls {setup.certificate.chain} {setup.certificate.key}" if setup.certificate else ""
     paths = ["*"] if setup.routes == 1 else [f"/r{number}/*" for number in range(setup.routes)]
     config = setup.folder / "Caddyfile"

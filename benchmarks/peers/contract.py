@@ -1,7 +1,8 @@
 """What a case asks of a proxy, and what a file about one must offer. Every proxy gets the same protections.
 
 Probes of every backend each two seconds, three tries at most, retries on failed connections, broken answers and
-502-504, passive ejection after five failures, keep-alive on both sides, no access log, no compression, least-loaded balancing.
+502-504, passive ejection after five failures, keep-alive on both sides, no access log, no compression, the least
+loaded backend first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ ANSWER_TIMEOUT = 15.0
 PROBE_INTERVAL = 2.0
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """This proxy can't do what the case asks; the text says why."""
 
 
@@ -61,7 +62,7 @@ class Peer(Protocol):
         """Its version; None where it is not installed."""
 
     def command(self, setup: Setup) -> list[str]:
-        """Write its config and say how to start it in the foreground; raises Unsupported."""
+        """Write its config and say how to start it in the foreground; raises UnsupportedError."""
 
 
 def version_of(argv: list[str], pattern: str) -> str | None:

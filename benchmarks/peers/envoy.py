@@ -27,10 +27,12 @@ def _program() -> str:
 
 
 def version() -> str | None:
+    """What is installed."""
     return version_of([_program(), "--version"], r"/(\d+\.\d+\.\d+)/")
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     config = setup.folder / "envoy.json"
     config.write_text(
         json.dumps(

@@ -38,16 +38,19 @@ backend app
     balance leastconn
     option httpchk
     http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host shop.example
-    default-server check inter {interval}ms fastinter 500ms fall 3 rise 2 observe layer7 error-limit 5 on-error mark-down
+    default-server check inter {interval}ms fastinter 500ms fall 3 rise 2
+    default-server observe layer7 error-limit 5 on-error mark-down
 {servers}
 """
 
 
 def version() -> str | None:
+    """What is installed."""
     return version_of(["haproxy", "-v"], r"version (\S+)")
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     routes = "    default_backend app"
     if setup.routes > 1:
         table = setup.folder / "routes.map"

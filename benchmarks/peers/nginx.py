@@ -59,10 +59,12 @@ http {{
 
 
 def version() -> str | None:
+    """What is installed."""
     return version_of(["nginx", "-v"], r"nginx/(\S+)")
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     routes = ["/"] if setup.routes == 1 else [f"/r{number}/" for number in range(setup.routes)]
     certificate = ""
     if setup.certificate:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-from benchmarks.peers.contract import ANSWER_TIMEOUT, PROBE_INTERVAL, Setup, Unsupported
+from benchmarks.peers.contract import ANSWER_TIMEOUT, PROBE_INTERVAL, Setup, UnsupportedError
 
 TITLE = "this proxy"
 INSTALL = "pip install -e ."
@@ -28,6 +28,7 @@ pools:
 
 
 def version() -> str | None:
+    """What is installed."""
     try:
         return str(import_module("proxy").__version__)
     except ImportError:
@@ -35,6 +36,7 @@ def version() -> str | None:
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     listener = f"127.0.0.1:{setup.port}"
     if setup.certificate:
         files = f"cert: {setup.certificate.chain}, key: {setup.certificate.key}"
@@ -79,4 +81,4 @@ def _refuse_what_is_not_built(config: str) -> None:
     )
     if checked.returncode != 0:
         said = (checked.stdout + checked.stderr).strip().splitlines()
-        raise Unsupported(said[-1].rpartition("error: ")[2] if said else f"check says {checked.returncode}")
+        raise UnsupportedError(said[-1].rpartition("error: ")[2] if said else f"check says {checked.returncode}")

@@ -11,23 +11,25 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.peers.contract import Setup, Unsupported
+from benchmarks.peers.contract import Setup, UnsupportedError
 
 TITLE = "bare relay (uvloop)"
 INSTALL = "pip install uvloop"
 
 
 def version() -> str | None:
+    """What is installed."""
     return version_of_package("uvloop")
 
 
 def command(setup: Setup) -> list[str]:
+    """Write the config; start it so."""
     if setup.certificate:
-        raise Unsupported("a bare relay does not speak TLS")
+        raise UnsupportedError("a bare relay does not speak TLS")
     if setup.routes > 1:
-        raise Unsupported("a bare relay does not read what it relays, so it has no routes")
+        raise UnsupportedError("a bare relay does not read what it relays, so it has no routes")
     if setup.workers > 1:
-        raise Unsupported("a bare relay is one process")
+        raise UnsupportedError("a bare relay is one process")
     return [sys.executable, "-m", "benchmarks.peers.relay", str(setup.port), *map(str, setup.backends)]
 
 
@@ -65,7 +67,7 @@ class Side(asyncio.Protocol):
         if self.other and self.other.transport:
             self.other.transport.resume_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (the interface of Protocol)
+    def connection_lost(self, exc: Exception | None) -> None:
         if self.other and self.other.transport:
             self.other.transport.close()
 
