@@ -50,9 +50,10 @@ class _Closed(asyncio.Protocol):
 class Backend:
     """One sample backend: what it has done so far, and what is wrong with it now."""
 
-    def __init__(self, name: str, delay: float) -> None:
+    def __init__(self, name: str, delay: float = 0.0, record: int | None = None) -> None:
         self.name = name
         self.delay = delay
+        self._record = record
         self.fault = Fault.NONE
         self.spares_health = False
         self.requests = 0
@@ -122,8 +123,7 @@ class Backend:
         body = await request.content.read()
         self.requests += 1
         if request.method not in SAFE_METHODS:
-            self.executions[body.decode(errors="replace") or request.headers.get("X-Request-Id", "")] += 1
-            self.executed.set()
+            self._execute(body.decode(errors="replace") or request.headers.get("X-Request-Id", ""))
         fault = await self._fault_of(request)
         if fault is Fault.UNWELL:
             return web.Response(status=503, text=f"{self.name} is unwell\n")
@@ -131,6 +131,12 @@ class Backend:
             return self._break_off(request, half=fault is Fault.HALF)
         await asyncio.sleep(self._delay_of(request))
         return self._response(request, body)
+
+    def _execute(self, what: str) -> None:
+        self.executions[what] += 1
+        self.executed.set()
+        if self._record is not None:
+            os.write(self._record, (json.dumps(what) + "\n").encode())
 
     async def _fault_of(self, request: web.BaseRequest) -> Fault:
         if request.path == HEALTH_PATH and self.spares_health:
@@ -229,7 +235,8 @@ async def serve(options: argparse.Namespace) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    backend = Backend(options.name, options.delay_ms / 1000)
+    record = os.open(options.executions, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if options.executions else None
+    backend = Backend(options.name, options.delay_ms / 1000, record)
     host, port = await backend.start(options.host, options.port)
     backend.name = options.name or f"{host}:{port}"
     addresses = {"name": backend.name, "pid": os.getpid(), "address": f"{host}:{port}"}
@@ -253,6 +260,7 @@ def main() -> None:
     parser.add_argument("--control-port", type=int, help="port for /_fault and /_executions (default: none)")
     parser.add_argument("--name", default="", help="what it calls itself (default: its address)")
     parser.add_argument("--delay-ms", type=int, default=0, help="how long it takes for each answer")
+    parser.add_argument("--executions", help="file to which each executed write is appended: it outlives a kill -9")
     parser.add_argument("--addresses", help="file for its addresses, as JSON, once it listens; - prints them")
     options = parser.parse_args()
     try:

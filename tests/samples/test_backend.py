@@ -38,7 +38,7 @@ class Connection:
 
 @pytest.fixture
 async def backend() -> AsyncIterator[Backend]:
-    backend = Backend("sample", 0.0)
+    backend = Backend("sample")
     yield backend
     await backend.stop()
 
@@ -84,6 +84,21 @@ async def test_each_execution_of_a_write_is_counted(connect: Connect, backend: B
     await connection.ask(GET)
 
     assert {"hello": 2, "a": 1} == dict(backend.executions)
+
+
+async def test_executions_outlive_the_backend_in_a_file(tmp_path: Path) -> None:
+    """Two backends may share the file: each line is written at once."""
+    file = tmp_path / "executions"
+    for name in ("one", "two"):
+        record = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        backend = Backend(name, record=record)
+        connection = Connection(*await asyncio.open_connection(*await backend.start("127.0.0.1", 0)))
+        await connection.ask(POST)
+        connection.writer.close()
+        await backend.stop()
+        os.close(record)
+
+    assert '"hello"\n"hello"\n' == file.read_text()
 
 
 async def test_a_write_is_counted_before_its_answer_breaks_off(connect: Connect, backend: Backend) -> None:
