@@ -147,6 +147,7 @@ class Worker:
             return
         for listener in self._listeners:
             listener.pause(self.number)
+        say(log, logging.WARNING, "worker stays away", worker=self.number, seconds=delay)
         await self._pause(delay)
         if not self._stopping.is_set():
             for listener in self._listeners:

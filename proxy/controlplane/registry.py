@@ -205,17 +205,17 @@ class Registry:
         return changes
 
     def is_worth_relaying(self, news: BreakerNews) -> bool:
-        """Whether other workers do not know this yet; ask before `take_breaker_news`.
+        """Whether other workers must hear this; ask before `take_breaker_news`.
 
-        A worker that follows a relayed opening says so in its turn. That echo must end here, or two workers would
-        lengthen each other's opening for ever.
+        Trials are each worker's own matter. An opening is news unless another worker's was relayed before: two that
+        open in one moment, or that answer an opening with their own, must not lengthen each other's for ever.
         """
         record = self.record((news.pool, news.backend))
         if record is None or news.state is BreakerState.HALF_OPEN:
             return False
-        others = [b.state for worker, b in record.breakers.items() if worker != news.worker]
         if news.state is BreakerState.CLOSED:
-            return any(state is not BreakerState.CLOSED for state in others)
+            return True
+        others = [b.state for worker, b in record.breakers.items() if worker != news.worker]
         own = record.breakers.get(news.worker, BreakerView()).state
         return own is BreakerState.HALF_OPEN or BreakerState.OPEN not in others
 

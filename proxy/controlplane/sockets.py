@@ -64,7 +64,7 @@ def bind_listener(settings: ListenerSettings, workers: int) -> BoundListener:
             sockaddr = (sockaddr[0], port, *sockaddr[2:])
             sockets = tuple(_bind_tcp(family, sockaddr, shared=True) for _ in range(workers))
         return BoundListener(settings.name, Address(host, port), sockets)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise StartError(_explain(f"listener {settings.name}", settings.address, error)) from error
 
 
@@ -76,7 +76,7 @@ def bind_admin(address: Address) -> BoundListener:
         bound = _bind_tcp(*_resolve(address), shared=False)
         host, port = bound.getsockname()[:2]
         return BoundListener("admin", Address(host, port), (bound,))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise StartError(_explain("admin", address, error)) from error
 
 
@@ -154,11 +154,15 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
 
 
-def _explain(what: str, address: Address, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{what}: {address} is taken: another process listens there"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{what}: {address} is not an address of this machine"
-    if error.errno == errno.EACCES:
-        return f"{what}: {address} may not be bound by this user"
-    return f"{what}: cannot bind {address}: {error.strerror or error}"
+EXPLANATIONS = {
+    errno.EADDRINUSE: "is taken: another process listens there",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+    errno.EACCES: "may not be bound by this user",
+}
+
+
+def _explain(what: str, address: Address, error: OSError | UnicodeError) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in EXPLANATIONS:
+        return f"{what}: {address} {EXPLANATIONS[number]}"
+    return f"{what}: cannot bind {address}: {error}"

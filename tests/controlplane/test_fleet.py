@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.controlplane import fleet
+from proxy.controlplane.fleet import Fleet, next_delay
+from proxy.core.messages import BreakerNews, Message, Snapshot
+from tests.controlplane.conftest import Make, Stage
+
+
+class Owner:
+    """What a Fleet needs of a supervisor."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.losses: asyncio.Queue[int] = asyncio.Queue()
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def openings(self) -> list[BreakerNews]:
+        return []
+
+    def take(self, message: Message) -> None:
+        raise RuntimeError("a bug")
+
+    def lost(self, worker: int) -> None:
+        self.losses.put_nowait(worker)
+
+
+class Ear(logging.Handler):
+    """Lets a test wait for a log line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: asyncio.Queue[logging.LogRecord] = asyncio.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.put_nowait(record)
+
+    async def hear(self, message: str) -> logging.LogRecord:
+        while (record := await asyncio.wait_for(self._lines.get(), 10)).getMessage() != message:
+            pass
+        return record
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    fleet.log.addHandler(ear)
+    yield ear
+    fleet.log.removeHandler(ear)
+
+
+@pytest.fixture
+def owner(make: Make) -> Owner:
+    return Owner(Snapshot(1, 1, make.settings(), {}))
+
+
+def python(program: str) -> tuple[str, ...]:
+    return (sys.executable, "-S", "-E", "-c", program)
+
+
+def test_the_first_restart_comes_at_once_and_later_ones_ever_later() -> None:
+    assert [0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0] == [next_delay(deaths) for deaths in range(1, 9)]
+
+
+async def test_a_worker_that_dies_again_and_again_is_said_loudly(
+    owner: Owner, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "BACK_OFF", 0.001)
+    workers = Fleet([], 1, owner, python("raise SystemExit(3)"))
+    workers.start()
+
+    record = await ear.hear("a worker dies again and again")
+
+    assert logging.ERROR == record.levelno
+    assert {"worker": 0, "deaths": 3, "next_start_in": 0.002} == record.fields
+    await workers.end()
+
+
+async def test_a_death_is_logged_with_its_cause(owner: Owner, ear: Ear) -> None:
+    workers = Fleet([], 1, owner, python("raise SystemExit(3)"))
+    workers.start()
+
+    assert {"worker": 0, "how": "status 3"} == (await ear.hear("worker died")).fields
+    await workers.end()
+
+
+async def test_a_command_that_cannot_be_started_is_tried_again(
+    owner: Owner, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "BACK_OFF", 0.001)
+    workers = Fleet([], 1, owner, ("/no/such/program",))
+    workers.start()
+
+    await ear.hear("a worker dies again and again")
+
+    await workers.end()
+
+
+async def test_a_worker_that_hangs_up_and_lives_on_is_replaced(
+    owner: Owner, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "HANG_UP_LIMIT", 0.01)
+    workers = Fleet([], 1, owner, python("import os, sys, time; os.close(int(sys.argv[4])); time.sleep(3600)"))
+    workers.start()
+
+    assert {"worker": 0, "how": "signal SIGKILL"} == (await ear.hear("worker died")).fields
+    await workers.end()
+
+
+async def test_a_silent_worker_is_replaced(stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs, or it never began to serve."""
+    monkeypatch.setattr(fleet, "SILENCE_LIMIT", 1)
+    await stage.supervise(make.settings())
+    silent = await stage.worker()
+
+    assert silent.pid != (await stage.worker()).pid
+
+
+async def test_a_bug_in_taking_a_message_does_not_cost_the_worker(stage: Stage, make: Make, ear: Ear) -> None:
+    supervisor, [first, second] = await stage.serve(make.settings(workers=2))
+    first.say(make.report(first.number, backends=None))
+
+    await ear.hear("a worker's message was not understood")
+
+    first.say(make.opened(first.number, until=5.0))
+    await second.hear_a(BreakerNews)
+    assert 0 == supervisor.restarts()
+
+
+async def test_workers_do_not_get_ctrl_c(stage: Stage, make: Make) -> None:
+    """They lead sessions of their own: a terminal's signals are the supervisor's to handle."""
+    _, [worker] = await stage.serve(make.settings())
+
+    assert worker.pid == os.getsid(worker.pid)
+
+
+async def test_while_a_worker_stays_away_the_others_get_its_connections(
+    stage: Stage, make: Make, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "BACK_OFF", 3600.0)
+    monkeypatch.setattr(fleet, "BACK_OFF_MAX", 3600.0)
+    supervisor, [first, second] = await stage.serve(make.settings(workers=2))
+    os.kill(first.pid, signal.SIGKILL)
+    successor = await stage.worker()
+    os.kill(successor.pid, signal.SIGKILL)
+    await ear.hear("worker stays away")
+
+    address = supervisor.listeners[0].address
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        assert f"1 {second.pid}\n" == (await reader.readline()).decode()
+        writer.close()
+
+
+async def test_a_worker_that_comes_back_gets_connections_again(
+    stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "BACK_OFF", 0.01)
+    monkeypatch.setattr(fleet, "PAUSE_FROM", 0.01)
+    supervisor, [worker] = await stage.serve(make.settings())
+    for _ in range(2):
+        os.kill(worker.pid, signal.SIGKILL)
+        worker = await stage.worker()
+
+    address = supervisor.listeners[0].address
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+
+    assert f"0 {worker.pid}\n" == (await reader.readline()).decode()
+    writer.close()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from proxy.controlplane.sockets import BoundListener, StartError, bind_admin, bind_listener
+from proxy.core.settings import Address, ListenerSettings
+
+ANY_PORT = ListenerSettings("web", Address("127.0.0.1", 0))
+
+
+@pytest.fixture
+def bound() -> BoundListener:
+    listener = bind_listener(ANY_PORT, 2)
+    yield listener
+    listener.close()
+
+
+def connect(address: Address) -> socket.socket:
+    return socket.create_connection((address.host, address.port), timeout=5)
+
+
+def test_each_worker_has_its_own_socket_on_one_port(bound: BoundListener) -> None:
+    first, second = bound.sockets
+
+    assert first.fileno() != second.fileno()
+    assert [bound.address.port] * 2 == [one.getsockname()[1] for one in bound.sockets]
+
+
+def test_an_address_that_is_taken_is_named(bound: BoundListener) -> None:
+    """By a proxy of the same user, too, whose SO_REUSEPORT would let us in."""
+    with pytest.raises(StartError) as caught:
+        bind_listener(ListenerSettings("web", bound.address), 1)
+
+    assert f"listener web: {bound.address} is taken: another process listens there" == str(caught.value)
+
+
+def test_a_port_can_be_bound_again_at_once_after_a_stop() -> None:
+    """Connections of the last run that are not quite over do not hinder the next."""
+    first = bind_listener(ANY_PORT, 1)
+    with connect(first.address):
+        accepted, _ = first.sockets[0].accept()
+        accepted.close()  # the side that closes first keeps the port in TIME_WAIT
+    first.close()
+
+    second = bind_listener(ListenerSettings("web", first.address), 1)
+
+    assert first.address == second.address
+    second.close()
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(StartError, match=r"listener web: 192\.0\.2\.1:80 is not an address of this machine"):
+        bind_listener(ListenerSettings("web", Address("192.0.2.1", 80)), 1)
+
+
+def test_a_name_that_cannot_be_one_is_named() -> None:
+    """A label over 63 characters raises something else than an OSError."""
+    with pytest.raises(StartError, match="admin: cannot bind x{64}:80: "):
+        bind_admin(Address("x" * 64, 80))
+
+
+def test_no_host_means_every_ipv4_address() -> None:
+    bound = bind_admin(Address("", 0))
+
+    assert "0.0.0.0" == bound.address.host
+    bound.close()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
+def test_ipv6_leaves_the_ipv4_port_alone() -> None:
+    """`[::]:80` and `0.0.0.0:80` can both be listeners."""
+    try:
+        bound = bind_listener(ListenerSettings("web", Address("::", 0)), 1)
+    except StartError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    beside = bind_listener(ListenerSettings("four", Address("0.0.0.0", bound.address.port)), 1)
+
+    assert f"[::]:{beside.address.port}" == str(bound.address)
+    bound.close()
+    beside.close()
+
+
+def test_a_paused_workers_connections_go_to_the_others(bound: BoundListener) -> None:
+    bound.pause(0)
+
+    clients = [connect(bound.address) for _ in range(20)]
+
+    accepted = [bound.sockets[1].accept()[0] for _ in clients]
+    for one in clients + accepted:
+        one.close()
+
+
+def test_a_resumed_worker_gets_connections_again(bound: BoundListener) -> None:
+    bound.pause(0)
+    bound.pause(1)
+    with pytest.raises(ConnectionRefusedError):
+        connect(bound.address)
+
+    bound.resume(0)
+
+    with connect(bound.address):
+        accepted, _ = bound.sockets[0].accept()
+        accepted.close()
+
+
+def test_a_unix_socket_is_shared_by_all_workers(tmp_path: Path) -> None:
+    bound = bind_listener(ListenerSettings("web", Address(path=str(tmp_path / "web"))), 3)
+
+    assert 1 == len(set(bound.sockets))
+    bound.pause(0)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(bound.address.path)
+    bound.close()
+
+
+def test_a_unix_socket_is_removed_at_the_end_and_only_once(tmp_path: Path) -> None:
+    """The second close must not remove what a successor has bound."""
+    path = tmp_path / "web"
+    bound = bind_admin(Address(path=str(path)))
+    bound.close()
+    assert not path.exists()
+    successor = bind_admin(Address(path=str(path)))
+
+    bound.close()
+
+    assert path.exists()
+    successor.close()
+
+
+def test_a_unix_socket_that_a_crash_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "web"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+
+    bind_admin(Address(path=str(path))).close()
+
+    assert not path.exists()
+
+
+def test_a_unix_socket_in_use_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "web"
+    bound = bind_admin(Address(path=str(path)))
+
+    with pytest.raises(StartError, match=f"admin: unix:{path} is taken"):
+        bind_admin(bound.address)
+
+    bound.close()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "web"
+    path.write_text("precious")
+
+    with pytest.raises(StartError):
+        bind_admin(Address(path=str(path)))
+
+    assert "precious" == path.read_text()
