@@ -20,8 +20,9 @@ LAYERS: dict[str, frozenset[str]] = {
     "dataplane": frozenset({"errors", "core"}),
     "controlplane": frozenset({"errors", "core"}),
     "config": frozenset({"errors", "core", "dataplane", "controlplane"}),
-    "__main__": frozenset({"errors", "core", "dataplane", "controlplane", "config"}),
-    "samples": frozenset({"errors", "core", "dataplane", "controlplane", "config", "__main__"}),
+    "cli": frozenset({"errors", "core", "dataplane", "controlplane", "config"}),
+    "__main__": frozenset({"cli"}),
+    "samples": frozenset({"errors", "core", "dataplane", "controlplane", "config", "cli", "__main__"}),
 }
 """What each layer may import beside itself. The two planes know nothing of each other."""
 
