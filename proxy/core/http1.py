@@ -33,6 +33,7 @@ _SCAN_RESPONSE = re.compile(
     rb"\n(connection|content-length|keep-alive|proxy-[^:]*|te|trailer|transfer-encoding|upgrade|x-request-id)"
     rb":[ \t]*([^\r]*)\r"
 )
+_EVENT_STREAM = re.compile(rb"\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE)
 _ALL_FIELDS = re.compile(rb"\n([^:\r]+):[ \t]*([^\r]*)\r")
 
 UNNAMEABLE = frozenset(
@@ -297,6 +298,11 @@ class ResponseHead:
         elif connection:
             self.is_keep_alive = True
         return self._framing(coding, to_head=to_head)
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is a stream of server-sent events, which must not be held."""
+        return _EVENT_STREAM.search(self.head) is not None
 
     def _heed_connection(self, connection: bytes, lowered: bytes) -> None:
         options = _options(connection)

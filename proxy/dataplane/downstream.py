@@ -1,0 +1,327 @@
+"""A client's connection: finds the heads of its requests and serves them one after another.
+
+One coroutine per connection runs through all its requests; it sleeps on a single future that whatever happens (bytes,
+an answer, a lost connection, the sweep's deadline) wakes, and then looks at the state of things. There is no timer, task
+or lock per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from proxy.core import answers
+from proxy.core.headers import Forwarding
+from proxy.core.http1 import END_OF_HEAD, RequestHead
+from proxy.dataplane.exchange import Exchange
+from proxy.errors import ErrorKind, RequestError
+
+if TYPE_CHECKING:
+    from proxy.dataplane.upload import Upload
+    from proxy.dataplane.upstream import Upstream
+    from proxy.dataplane.worker import Worker
+
+log = logging.getLogger("proxy.dataplane.downstream")
+
+MOST_AHEAD = 65536
+"""Bytes of pipelined requests that are read while one is being answered."""
+LINGER = 1.0
+"""Seconds in which a refused client may read its answer while what it still sends is thrown away."""
+MOST_LINGERING = 1048576
+"""Bytes that are thrown away so before the connection is cut."""
+
+
+class Downstream(asyncio.Protocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_is_serving",
+        "_lingered",
+        "_reading_paused_by",
+        "_task",
+        "buffer",
+        "client",
+        "deadline",
+        "forwarding",
+        "has_ended",
+        "is_expired",
+        "is_gone",
+        "is_write_paused",
+        "stall",
+        "transport",
+        "tunnel",
+        "upload",
+        "upstream",
+        "waiter",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker) -> None:
+        # Per process
+        self.worker = worker
+        # Per connection
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.client = ""
+        self.forwarding: Forwarding = cast("Forwarding", None)
+        self.buffer = b""
+        self.waiter: asyncio.Future[None] | None = None
+        self.deadline = inf
+        self.is_expired = self.is_gone = self.has_ended = self.is_write_paused = False
+        self._is_serving = False
+        self._reading_paused_by = 0
+        self._lingered = -1
+        self._task: asyncio.Task[None] | None = None
+        # Per request
+        self.stall = 30.0
+        self.upload: Upload | None = None
+        self.upstream: Upstream | None = None
+        self.tunnel: Upstream | None = None
+
+    def __repr__(self) -> str:
+        return f"<Downstream {self.client}{' gone' if self.is_gone else ''}>"
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if isinstance(peer, tuple) else ""
+        self.forwarding = Forwarding(self.client, b"http", is_trusted=self.worker.is_trusted(self.client))
+        if not self.worker.welcome(self):
+            error = RequestError(503, "too many connections", ErrorKind.CONNECTION_LIMIT_REACHED)
+            self.worker.stats.refuse(503)
+            self.transport.write(answers.bad_request(error))
+            self.close()
+            return
+        self._task = self.worker.loop.create_task(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        if self.upload is not None:
+            self._feed(data)
+        elif self.tunnel is not None:
+            self.tunnel.transport.write(data)
+            self.touch()
+        elif self._lingered >= 0:
+            self._throw_away(data)
+        else:
+            self.buffer = self.buffer + data if self.buffer else data
+            if not self._is_serving:
+                self.wake()
+            elif len(self.buffer) > MOST_AHEAD:
+                self.pause_reading()
+
+    def _feed(self, data: bytes) -> None:
+        upload = cast("Upload", self.upload)
+        self.touch()
+        rest = upload.feed(data)
+        if upload.is_complete or upload.error is not None:
+            self.upload = None
+            self.buffer = rest
+            self.wake()
+
+    def _throw_away(self, data: bytes) -> None:
+        self._lingered += len(data)
+        if self._lingered > MOST_LINGERING:
+            self.transport.abort()
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        self.wake()
+        if self._is_serving and self._lingered < 0:
+            self.worker.suspects.add(self)
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_gone = True
+        self.worker.farewell(self)
+        self.wake()
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        self.touch()
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+        else:
+            self.wake()
+
+    # Waiting and waking
+
+    def pause(self) -> asyncio.Future[None]:
+        """A future that the next thing that happens completes; look at the state of things before and after."""
+        self.waiter = waiter = self.worker.loop.create_future()
+        return waiter
+
+    def wake(self) -> None:
+        """Something has happened."""
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def arm(self, at: float) -> None:
+        """Expire at this monotonic time, unless armed anew before."""
+        self.deadline = at
+        self.is_expired = False
+
+    def touch(self) -> None:
+        """A byte has moved."""
+        self.deadline = monotonic() + self.stall
+
+    def expire(self) -> None:
+        """The sweep found the deadline in the past."""
+        self.deadline = inf
+        self.is_expired = True
+        if self.transport.is_closing() or self._lingered >= 0:
+            self.transport.abort()
+        else:
+            self.wake()
+
+    def sound(self) -> None:
+        """A client that has ended its side may have left, or only said all it has to say.
+
+        An interim answer is harmless to one that listens, and brings a reset from one that does not.
+        """
+        if self.upstream is not None and self.upstream.head is None and not self.is_gone:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # Flow
+
+    def write(self, data: bytes) -> None:
+        """Send to the client."""
+        self.transport.write(data)
+        self.touch()
+
+    def pause_reading(self) -> None:
+        """Take no more from the client until `resume_reading`."""
+        if not self._reading_paused_by and not self.is_gone:
+            self._reading_paused_by = 1
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take more."""
+        if self._reading_paused_by and not self.is_gone:
+            self._reading_paused_by = 0
+            self.touch()
+            self.transport.resume_reading()
+
+    # Serving
+
+    async def _serve(self) -> None:
+        request: RequestHead | None = None
+        try:
+            while (request := await self._next_request()) is not None:
+                self._is_serving = True
+                is_kept = await Exchange(self, request).run()
+                self._is_serving = False
+                if not is_kept:
+                    break
+                self.resume_reading()
+        except RequestError as error:
+            self.worker.stats.refuse(error.status)
+            self._refuse(answers.bad_request(error, request))
+            return
+        except Exception:
+            log.exception("a request failed by our own mistake")
+            self.worker.stats.refuse(500)
+            mistake = RequestError(500, "the proxy failed", ErrorKind.PROXY_INTERNAL_ERROR)
+            self._refuse(answers.bad_request(mistake, request))
+            return
+        finally:
+            self.upload = self.upstream = self.tunnel = None
+        self.close()
+
+    async def _next_request(self) -> RequestHead | None:
+        """The next head; None when the client has nothing more to ask. Raises RequestError."""
+        worker = self.worker
+        limits, timeouts = worker.limits, worker.timeouts
+        self.stall = timeouts.request_head
+        self.arm(monotonic() + timeouts.client_idle)
+        searched = 0
+        while self.is_write_paused and not self.is_gone and not self.is_expired:
+            await self.pause()
+        while True:
+            buffer = self.buffer
+            if buffer:
+                if buffer.startswith(b"\r\n"):
+                    self.buffer = buffer[2:]
+                    continue
+                end = buffer.find(END_OF_HEAD, searched)
+                if end >= 0:
+                    break
+                searched = self._check_start(buffer, searched)
+            if self.is_gone or self.has_ended or (worker.is_draining and not buffer):
+                return None
+            if self.is_expired:
+                if not buffer:
+                    return None
+                raise RequestError(408, "the head did not come in time")
+            await self.pause()
+        end += 4
+        self.buffer = buffer[end:]
+        return RequestHead(buffer[:end], limits, self.client)
+
+    def _check_start(self, buffer: bytes, searched: int) -> int:
+        """Look at a head that is not whole; the limits hold while reading. Returns where to search on."""
+        limits = self.worker.limits
+        line_end = buffer.find(b"\n", 0, limits.request_line + 2)
+        if line_end < 0 and len(buffer) > limits.request_line:
+            raise RequestError(414, "the request line is too long")
+        if len(buffer) > limits.header_bytes + max(line_end, 0) or buffer.count(b"\n") > limits.headers + 1:
+            raise RequestError(431, "the head is too large")
+        if not searched:
+            self.arm(monotonic() + self.worker.timeouts.request_head)
+        return max(1, len(buffer) - 3)
+
+    # Ends
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer and close. What the client still sends is thrown away for a while, or a reset could eat the answer."""
+        if self.is_gone:
+            return
+        self.upload = None
+        self._lingered = 0
+        self.buffer = b""
+        self.arm(monotonic() + LINGER)
+        self.transport.write(answer)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            if self._reading_paused_by:
+                self.resume_reading()
+        else:
+            self.transport.close()
+
+    def close(self) -> None:
+        """Send what is left to send, then close; the sweep cuts a client that does not read it."""
+        if not self.is_gone:
+            self.arm(monotonic() + self.worker.timeouts.stall)
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Close so that the break shows even where the end of the connection would end the body."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.is_gone:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def stop(self) -> None:
+        """The worker drains: end now if idle, after the answer otherwise."""
+        if not self._is_serving:
+            self.wake()
+
+    def abort(self) -> None:
+        """End now."""
+        if self._task is not None:
+            self._task.cancel()
+        self.transport.abort()

@@ -1,0 +1,112 @@
+"""A request's body on its way from the client to a Backend: kept for another Attempt while it is small, then streamed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
+from proxy.core.http1 import Body, RequestHead
+from proxy.errors import RequestError
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.upstream import Upstream
+
+
+class Upload:
+    """The body of one request. What comes before a Backend is there is kept; so is all of it, up to `keep` bytes."""
+
+    __slots__ = (
+        "_client",
+        "_decoder",
+        "_keep",
+        "_kept",
+        "_left",
+        "_limit",
+        "_target",
+        "error",
+        "is_complete",
+        "is_whole",
+        "size",
+    )
+
+    def __init__(self, client: Downstream, request: RequestHead, *, keep: int, limit: int | None) -> None:
+        if limit is not None and request.length > limit:
+            raise RequestError(413, "the body is too large")
+        self._client = client
+        self._decoder = ChunkedDecoder() if request.body is Body.CHUNKED else None
+        self._left = request.length
+        self._keep = keep
+        self._limit = limit
+        self._kept: list[bytes] = []
+        self._target: Upstream | None = None
+        self.size = 0
+        self.is_complete = False
+        self.is_whole = True
+        """Whether all that has come is still here, so that it can be sent again."""
+        self.error: RequestError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Upload {self.size} bytes{' complete' if self.is_complete else ''}>"
+
+    def feed(self, data: bytes) -> bytes:
+        """Take in bytes from the client; what is left over belongs to the next request."""
+        if self._decoder is None:
+            pieces, rest = [data[: self._left]], data[self._left :]
+            self._left -= len(pieces[0])
+            self.is_complete = not self._left
+        else:
+            pieces, rest = self._decode(self._decoder, data)
+        self.size += sum(map(len, pieces))
+        if self._limit is not None and self.size > self._limit:
+            self.error = RequestError(413, "the body is too large")
+        if self.error is not None:
+            return b""
+        if self.is_whole:
+            self._kept += pieces
+        self._send(pieces)
+        if self.size > self._keep and self.is_whole:
+            self._stop_keeping()
+        return rest
+
+    def _decode(self, decoder: ChunkedDecoder, data: bytes) -> tuple[list[bytes], bytes]:
+        try:
+            pieces = decoder.feed(data)
+        except ChunkError as error:
+            self.error = RequestError(400, str(error))
+            return [], b""
+        self.is_complete = decoder.is_complete
+        return pieces, decoder.rest
+
+    def _send(self, pieces: list[bytes]) -> None:
+        if self._target is None or self._target.is_lost:
+            return
+        data = b"".join(self._framed(pieces))
+        if data:
+            self._target.transport.write(data)
+
+    def _framed(self, pieces: list[bytes]) -> list[bytes]:
+        if self._decoder is None:
+            return pieces
+        return chunk(pieces) + ([last_chunk(self._decoder.trailer)] if self.is_complete else [])
+
+    def _stop_keeping(self) -> None:
+        """Too large to send again; without a Backend yet, stop reading until there is one."""
+        if self._target is None:
+            self._client.pause_reading()
+        else:
+            self.is_whole = False
+            self._kept = []
+
+    def attach(self, target: Upstream) -> bytes:
+        """From now on bytes go to `target`; returns those that have come already."""
+        self._target = target
+        data = b"".join(self._framed(self._kept))
+        if self.size > self._keep:
+            self._stop_keeping()
+        self._client.resume_reading()
+        return data
+
+    def detach(self) -> None:
+        """The Attempt is over."""
+        self._target = None

@@ -1,0 +1,406 @@
+"""Connections to Backends: opening them, keeping idle ones, reading answers off them.
+
+An Upstream belongs to one exchange at a time (its `owner`); bytes that come while it has none close it. It reads the
+answer's head and body and either holds the body (`pieces`) or, once told to, passes it straight on to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
+from proxy.core.http1 import END_OF_HEAD, Body, ResponseHead
+from proxy.core.settings import Address, Limits
+from proxy.errors import ErrorKind, ResponseError
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
+
+HIGH_WATER = 262144
+"""Bytes of an answer that are held before reading stops, where they can't be passed on yet."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to a Backend."""
+
+    __slots__ = (
+        "_decoder",
+        "_limits",
+        "_sink",
+        "_to_head",
+        "buffer",
+        "error",
+        "has_ended",
+        "head",
+        "held",
+        "home",
+        "idle_since",
+        "interims",
+        "is_complete",
+        "is_lost",
+        "is_reading_paused",
+        "is_write_paused",
+        "left",
+        "owner",
+        "pieces",
+        "requests",
+        "stream",
+        "transport",
+        "tunnel",
+    )
+
+    def __init__(self, home: IdleConnections, limits: Limits) -> None:
+        # Per connection
+        self.home = home
+        self._limits = limits
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.owner: Downstream | None = None
+        self.requests = 0
+        self.idle_since = 0.0
+        self.is_lost = False
+        self.is_write_paused = False
+        self.is_reading_paused = False
+        self.tunnel: Callable[[bytes], None] | None = None
+        # Per request
+        self._expect(to_head=False)
+
+    def __repr__(self) -> str:
+        state = "lost" if self.is_lost else "idle" if self.owner is None else "busy"
+        return f"<Upstream {self.home.address} {state} requests={self.requests}>"
+
+    def _expect(self, *, to_head: bool) -> None:
+        self.buffer = b""
+        self.head: ResponseHead | None = None
+        self.error: ResponseError | None = None
+        self.interims: list[ResponseHead] | None = None
+        self.pieces: list[bytes] = []
+        self.held = 0
+        self.left = 0
+        self.is_complete = False
+        self.has_ended = False
+        self.stream: Callable[[list[bytes]], None] | None = None
+        self._to_head = to_head
+        self._sink: Callable[[bytes], None] = self._take_head
+        self._decoder: ChunkedDecoder | None = None
+
+    # One exchange
+
+    def begin(self, owner: Downstream, *, to_head: bool) -> None:
+        """This connection serves `owner` now."""
+        self.owner = owner
+        if self.requests:
+            self._expect(to_head=to_head)
+        else:
+            self._to_head = to_head
+        self.requests += 1
+
+    def release(self, now: float, *, reusable: bool) -> None:
+        """The exchange is over: keep the connection if nothing speaks against it, else close it."""
+        self.owner = None
+        self.stream = self.tunnel = None
+        head = self.head
+        if (
+            reusable
+            and self.is_complete
+            and head is not None
+            and head.is_keep_alive
+            and not self.has_ended
+            and not self.is_write_paused
+            and not self.buffer
+        ):
+            if self.is_reading_paused:
+                self.resume_reading()
+            self.home.keep(self, now)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """End the connection at once; what the transport still holds is dropped."""
+        self.owner = None
+        if not self.is_lost:
+            self.is_lost = True
+            self.home.forget(self)
+            self.transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.owner is None:
+            self.close()
+        elif self.tunnel is not None:
+            self.tunnel(data)
+        else:
+            self._sink(data)
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        if self.owner is None:
+            self.close()
+            return False
+        if self._sink == self._until_close and self.tunnel is None:
+            self._end_body()
+        else:
+            self.owner.wake()
+        return self.tunnel is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.is_lost:
+            return
+        self.is_lost = True
+        self.home.forget(self)
+        if self.owner is not None:
+            self.owner.wake()
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+        if self.owner is not None:
+            self.owner.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if self.owner is not None:
+            self.owner.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Read no more until `resume_reading`: whoever gets the bytes is slow."""
+        if not self.is_reading_paused and not self.is_lost:
+            self.is_reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self.is_reading_paused and not self.is_lost:
+            self.is_reading_paused = False
+            self.transport.resume_reading()
+
+    # The answer
+
+    def _take_head(self, data: bytes) -> None:
+        buffer = self.buffer + data if self.buffer else data
+        end = buffer.find(END_OF_HEAD)
+        if end < 0:
+            self.buffer = buffer
+            if len(buffer) > self._limits.header_bytes:
+                self.fail(ResponseError("the head is too large", ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE))
+            return
+        end += 4
+        try:
+            head = ResponseHead(buffer[:end], self._limits, to_head=self._to_head)
+        except ResponseError as error:
+            self.fail(error)
+            return
+        rest = buffer[end:]
+        if head.status < 200 and head.status != 101:
+            self._take_interim(head, rest)
+            return
+        self.head = head
+        self.buffer = b""
+        self._begin_body(head, rest)
+
+    def _take_interim(self, head: ResponseHead, rest: bytes) -> None:
+        self.interims = [*(self.interims or ()), head]
+        self.buffer = b""
+        if len(self.interims) > self._limits.headers:
+            self.fail(ResponseError("too many interim answers"))
+            return
+        if rest:
+            self._take_head(rest)
+        self._wake()
+
+    def _begin_body(self, head: ResponseHead, rest: bytes) -> None:
+        body = head.body
+        if head.status == 101:
+            self._sink = self._hold_back
+            self.buffer = rest
+            self._wake()
+        elif body is Body.COUNTED:
+            self.left = head.length
+            self._sink = self._counted
+            self._body_started(rest)
+        elif body is Body.NONE:
+            if rest:
+                self.fail(ResponseError("more than was announced"))
+            else:
+                self._end_body()
+        else:
+            self._sink = self._chunked if body is Body.CHUNKED else self._until_close
+            self._decoder = ChunkedDecoder()
+            self._body_started(rest)
+
+    def _body_started(self, rest: bytes) -> None:
+        if rest:
+            self._sink(rest)
+        if not self.is_complete:
+            self._wake()
+
+    def _hold_back(self, data: bytes) -> None:
+        """Bytes after a 101, before the tunnel stands."""
+        self.buffer += data
+
+    def _counted(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            self.fail(ResponseError("more than was announced"))
+            return
+        self._pass([data])
+        if not self.left:
+            self._end_body()
+
+    def _chunked(self, data: bytes) -> None:
+        decoder = cast("ChunkedDecoder", self._decoder)
+        try:
+            pieces = decoder.feed(data)
+        except ChunkError as error:
+            self.fail(ResponseError(str(error)))
+            return
+        if pieces:
+            self._pass(pieces)
+        if decoder.is_complete:
+            if decoder.rest:
+                self.fail(ResponseError("more than was announced"))
+            else:
+                self._end_body()
+
+    def _until_close(self, data: bytes) -> None:
+        self._pass([data])
+
+    def _pass(self, pieces: list[bytes]) -> None:
+        if self.stream is not None:
+            self.stream(pieces)
+            return
+        self.pieces += pieces
+        self.held += sum(map(len, pieces))
+        if self.held >= HIGH_WATER:
+            self.pause_reading()
+        self._wake()
+
+    @property
+    def trailer(self) -> bytes:
+        """The trailer fields of a chunked answer."""
+        return self._decoder.trailer if self._decoder is not None else b""
+
+    def _end_body(self) -> None:
+        self.is_complete = True
+        self._sink = self._surplus
+        self._wake()
+
+    def _surplus(self, data: bytes) -> None:
+        """Bytes after the end, before the exchange is over: the connection can't be used again."""
+        self.buffer = b"surplus"
+
+    def fail(self, error: ResponseError) -> None:
+        """The answer can't be used."""
+        self.error = error
+        self._sink = self._surplus
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.owner is not None:
+            self.owner.wake()
+
+
+def framed(write: Callable[[bytes], None]) -> Callable[[list[bytes]], None]:
+    """Write pieces as one chunk."""
+    return lambda pieces: write(b"".join(chunk(pieces)))
+
+
+def plain(write: Callable[[bytes], None]) -> Callable[[list[bytes]], None]:
+    """Write pieces as they are."""
+    return lambda pieces: write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
+__all__ = ["HIGH_WATER", "IdleConnections", "Upstream", "framed", "last_chunk", "plain"]
+
+
+class IdleConnections:
+    """The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
+
+    __slots__ = ("_idle", "_limits", "address")
+
+    def __init__(self, address: Address, limits: Limits) -> None:
+        self.address = address
+        self._limits = limits
+        self._idle: deque[Upstream] = deque()
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self, now: float, longest_idle: float) -> Upstream | None:
+        """The connection used last, if it has not been idle for longer than `longest_idle` seconds."""
+        while self._idle:
+            newest = self._idle[-1]
+            if now - newest.idle_since > longest_idle:
+                return None
+            self._idle.pop()
+            if not newest.is_lost and not newest.transport.is_closing():
+                return newest
+        return None
+
+    def keep(self, upstream: Upstream, now: float) -> None:
+        """Keep a connection for later."""
+        upstream.idle_since = now
+        self._idle.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """A connection is gone."""
+        if upstream.owner is None:
+            try:
+                self._idle.remove(upstream)
+            except ValueError:
+                return
+
+    def sweep(self, now: float, longest_idle: float) -> None:
+        """Close what has been idle for longer than `longest_idle` seconds."""
+        while self._idle and now - self._idle[0].idle_since > longest_idle:
+            self._idle.popleft().close()
+
+    def close(self) -> None:
+        """Close all that are idle."""
+        while self._idle:
+            self._idle.popleft().close()
+
+    async def open(self) -> Upstream:
+        """Open a connection. Raises OSError; the caller bounds the time by cancelling."""
+        loop = asyncio.get_running_loop()
+        address = self.address
+
+        def make() -> Upstream:
+            return Upstream(self, self._limits)
+
+        if address.path:
+            _, upstream = await loop.create_unix_connection(make, address.path)
+        else:
+            _, upstream = await loop.create_connection(make, address.host, address.port)
+        return upstream
+
+
+FULL_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Failures to connect that are this machine's and not the Backend's."""
+
+
+def connect_error(error: BaseException) -> ErrorKind:
+    """What a failure to connect means."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ErrorKind.TLS_CERTIFICATE_ERROR
+    if isinstance(error, ssl.SSLError):
+        return ErrorKind.TLS_PROTOCOL_ERROR
+    if isinstance(error, socket.gaierror):
+        return ErrorKind.DNS_ERROR
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return ErrorKind.CONNECTION_REFUSED
+    if isinstance(error, TimeoutError):
+        return ErrorKind.CONNECTION_TIMEOUT
+    if isinstance(error, ConnectionError):
+        return ErrorKind.CONNECTION_TERMINATED
+    if isinstance(error, OSError) and error.errno in FULL_HERE:
+        return ErrorKind.CONNECTION_LIMIT_REACHED
+    return ErrorKind.DESTINATION_UNAVAILABLE

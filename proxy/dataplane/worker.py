@@ -1,0 +1,294 @@
+"""A worker process: listens, serves, obeys Snapshots and reports.
+
+Started by the supervisor as `python -m proxy.dataplane.worker --id N --control FD --listener NAME=FD …` with the sockets
+inherited. It imports only `core` and `dataplane`, so that it starts fast and stays small. Without a supervisor it goes
+on serving with the last Snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import ipaddress
+import logging
+import os
+import random
+import resource
+import signal
+import socket
+from functools import lru_cache
+from time import monotonic
+
+import uvloop
+
+from proxy.core.breaker import BreakerState, Transition
+from proxy.core.headers import Rewrite
+from proxy.core.messages import BreakerNews, Drain, Message, PoolNews, ProbePassed, Report, Snapshot, Started
+from proxy.core.model import Backend
+from proxy.core.pool import Pool
+from proxy.core.routing import Router
+from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
+from proxy.dataplane.control import Control
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.stats import Stats
+from proxy.dataplane.upstream import IdleConnections
+
+log = logging.getLogger("proxy.dataplane.worker")
+
+SWEEP = 0.05
+"""Seconds between two looks at all deadlines: a timer for each request would cost more than the request."""
+REPORT = 1.0
+"""Seconds between two Reports."""
+BACKLOG = 4096
+
+
+class Worker:
+    """What all connections of this process share."""
+
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, rng: random.Random) -> None:
+        self.number = number
+        self.loop = loop
+        self.rng = rng
+        self.stats = Stats()
+        self.snapshot_version = 0
+        self.settings_version = 0
+        self.limits = Limits()
+        self.timeouts = Timeouts()
+        self.router = Router(())
+        self.rewrites: list[Rewrite | None] = []
+        self.pools: dict[str, Pool] = {}
+        self.idle: dict[tuple[str, str], IdleConnections] = {}
+        self.connections: set[Downstream] = set()
+        self.suspects: set[Downstream] = set()
+        self.is_draining = False
+        self.servers: list[asyncio.Server] = []
+        self.done = asyncio.Event()
+        self._is_following = False
+        self._draining: asyncio.Task[None] | None = None
+        self.control: Control | None = None
+        self._trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+        self._panics: set[str] = set()
+        self._loop_lag = 0.0
+        self._swept_at = monotonic()
+        self._reported_at = monotonic()
+
+    # Connections
+
+    def welcome(self, client: Downstream) -> bool:
+        """Take in a new connection; False if there are too many."""
+        self.connections.add(client)
+        return len(self.connections) <= self.limits.connections
+
+    def farewell(self, client: Downstream) -> None:
+        """A connection is gone."""
+        self.connections.discard(client)
+        self.suspects.discard(client)
+
+    def is_trusted(self, client: str) -> bool:
+        """Whether this address is one of `trusted_proxies`."""
+        return bool(self._trusted) and bool(client) and any(ipaddress.ip_address(client) in n for n in self._trusted)
+
+    def make_id(self) -> bytes:
+        """A new `X-Request-Id`."""
+        return b"%032x" % self.rng.getrandbits(128)
+
+    # Snapshots and news
+
+    def heed(self, message: Message) -> None:
+        """Do as the supervisor says."""
+        if isinstance(message, Snapshot):
+            self._take(message)
+        elif isinstance(message, BreakerNews):
+            self._follow(message)
+        elif isinstance(message, ProbePassed):
+            backend = self._backend(message.pool, message.backend)
+            if backend is not None:
+                backend.breaker.probe_passed(monotonic())
+        elif isinstance(message, Drain):
+            self._draining = self.loop.create_task(self.drain(message.timeout))
+
+    def _take(self, snapshot: Snapshot) -> None:
+        if snapshot.version <= self.snapshot_version:
+            return
+        if snapshot.settings is not None and snapshot.settings_version > self.settings_version:
+            self._configure(snapshot.settings)
+            self.settings_version = snapshot.settings_version
+        self.snapshot_version = snapshot.version
+        now = monotonic()
+        for pool in self.pools.values():
+            pool.heed(snapshot.backends, now)
+        self._note_panics()
+
+    def _configure(self, settings: Settings) -> None:
+        now = monotonic()
+        self.limits, self.timeouts = settings.limits, settings.timeouts
+        self._trusted = tuple(ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies)
+        self.router = Router(settings.routes)
+        self.pools = {
+            one.name: Pool(one, now, workers=settings.workers, listener=self._breaker_changed) for one in settings.pools
+        }
+        for idle in self.idle.values():
+            idle.close()
+        self.idle = {
+            (pool.name, backend.name): IdleConnections(backend.address, settings.limits)
+            for pool in settings.pools
+            for backend in pool.backends
+        }
+        self.rewrites = [_rewrite(route, self.pools) for route in settings.routes]
+
+    def _backend(self, pool: str, backend: str) -> Backend | None:
+        known = self.pools.get(pool)
+        return known.by_name.get(backend) if known is not None else None
+
+    def _breaker_changed(self, backend: Backend, transition: Transition) -> None:
+        """Tell the others at once, unless it was they who told us."""
+        if transition.after is BreakerState.OPEN:
+            backend.breaker.jitter(self.rng)
+        pool, name = backend.key
+        if self.control is not None and not self._is_following:
+            until = backend.breaker.until if transition.after is BreakerState.OPEN else 0.0
+            self.control.send(
+                BreakerNews(self.number, pool, name, transition.after, until, transition.reason, transition.at)
+            )
+
+    def _follow(self, news: BreakerNews) -> None:
+        backend = self._backend(news.pool, news.backend)
+        if backend is None or news.state is BreakerState.HALF_OPEN:
+            return
+        pool = self.pools[news.pool]
+        if news.state is BreakerState.OPEN and not pool.may_eject(backend):
+            return
+        self._is_following = True
+        backend.breaker.follow(news.state, news.until, news.reason, monotonic())
+        self._is_following = False
+
+    def _note_panics(self) -> None:
+        """Say when a pool's panic begins and ends."""
+        for pool in self.pools.values():
+            if pool.panic is not (pool.name in self._panics):
+                self._panics ^= {pool.name}
+                if self.control is not None:
+                    self.control.send(PoolNews(self.number, pool.name, pool.panic, monotonic()))
+
+    # Rounds
+
+    def sweep(self) -> None:
+        """Look at all deadlines; runs every `SWEEP` seconds."""
+        self.loop.call_later(SWEEP, self.sweep)
+        now = monotonic()
+        self._loop_lag = max(self._loop_lag, now - self._swept_at - SWEEP)
+        self._swept_at = now
+        for client in [one for one in self.connections if one.deadline <= now]:
+            client.expire()
+        for client in self.suspects:
+            client.sound()
+        if now - self._reported_at >= REPORT:
+            self._reported_at = now
+            self._round(now)
+
+    def _round(self, now: float) -> None:
+        for pool in self.pools.values():
+            longest = pool.settings.timeouts.backend_idle
+            for backend in pool.backends:
+                self.idle[backend.key].sweep(now, longest)
+            pool.available(now)
+        self._note_panics()
+        if self.control is not None:
+            self.control.send(self.report(now))
+
+    def report(self, now: float, *, final: bool = False) -> Report:
+        """All counters of this worker."""
+        lag, self._loop_lag = self._loop_lag, 0.0
+        return Report(
+            worker=self.number,
+            pid=os.getpid(),
+            at=now,
+            snapshot_version=self.snapshot_version,
+            connections=len(self.connections),
+            loop_lag=lag,
+            requests=self.stats.requests(),
+            durations=self.stats.durations(),
+            backends={b.key: b.counts(len(self.idle[b.key])) for p in self.pools.values() for b in p.backends},
+            pools={pool.name: pool.counts() for pool in self.pools.values()},
+            refused=dict(self.stats.refused),
+            client_aborts=self.stats.client_aborts,
+            final=final,
+        )
+
+    # The end
+
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new, finish what runs within `timeout` seconds, then end."""
+        if self.is_draining:
+            return
+        self.is_draining = True
+        for server in self.servers:
+            server.close()
+        for client in list(self.connections):
+            client.stop()
+        until = monotonic() + timeout
+        while self.connections and monotonic() < until:
+            await asyncio.sleep(SWEEP)
+        for client in list(self.connections):
+            client.abort()
+        for idle in self.idle.values():
+            idle.close()
+        if self.control is not None:
+            await self.control.say_last(self.report(monotonic(), final=True))
+        self.done.set()
+
+    async def serve(self, control: socket.socket, listeners: list[socket.socket]) -> None:
+        """Serve until drained."""
+        self.control = await Control.over(control, self.heed)
+        await self.control.first_snapshot(lambda: self.snapshot_version > 0)
+        for sock in listeners:
+            self.servers.append(await self.loop.create_server(lambda: Downstream(self), sock=sock, backlog=BACKLOG))
+        self.control.send(Started(self.number, os.getpid(), self.snapshot_version))
+        self.sweep()
+        gc.collect()
+        gc.freeze()
+        await self.done.wait()
+
+
+def _rewrite(route: RouteSettings, pools: dict[str, Pool]) -> Rewrite | None:
+    """How a Route changes requests; None if it does not."""
+    if not route.split or (route.preserve_host and not route.strip_prefix):
+        return None
+    host = None if route.preserve_host else _backend_host(pools[route.split[0][0]].settings.backends[0])
+    return Rewrite(route.strip_prefix.encode(), host)
+
+
+def _backend_host(backend: BackendSettings) -> bytes:
+    return b"localhost" if backend.address.path else str(backend.address).encode()
+
+
+def _raise_file_limit() -> None:
+    """Each request needs two descriptors; the soft limit of 1024 would be reached at 500 clients."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    control = socket.socket(fileno=arguments.control)
+    listeners = [socket.socket(fileno=int(one.rpartition("=")[2])) for one in arguments.listener]
+    await Worker(arguments.id, loop, random.Random()).serve(control, listeners)
+
+
+def main() -> None:
+    """Run one worker; the supervisor's signals reach it as messages."""
+    parser = argparse.ArgumentParser(prog="proxy.dataplane.worker")
+    parser.add_argument("--id", type=int, required=True)
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--listener", action="append", default=[])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s worker %(name)s: %(message)s")
+    _raise_file_limit()
+    gc.set_threshold(50_000, 20, 100)
+    uvloop.run(_main(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
