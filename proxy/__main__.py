@@ -1,0 +1,52 @@
+"""The command line: `failover-proxy COMMAND`, the same as `python -m proxy COMMAND`.
+
+Only what was asked for is imported, so that `--help` and shell completion answer at once. A new command is a module in
+`proxy/cli` and a line in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from proxy import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("proxy.cli.run:run", "Serve what CONFIG says, until TERM or Ctrl-C."),
+    "check": ("proxy.cli.check:check", "Say what is wrong with a config file, all of it at once."),
+    "status": ("proxy.cli.status:status", "Show pools and backends, and why those that are out are out."),
+    "schema": ("proxy.cli.schema:schema", "Print the JSON Schema of config files, for editors."),
+}
+"""Where each command is, and what `--help` says of it."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="failover-proxy", message="%(prog)s %(version)s")
+def main() -> None:
+    """Stand in front of backends and keep them reachable while parts of them fail.
+
+    Exit codes: 0 ok, 1 failed, 2 wrong usage, 78 invalid config.
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="failover-proxy")

@@ -1,0 +1,147 @@
+"""From the keys of a valid file to the value objects of `core`. Nothing is refused here; called by `loader`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.config.models import Backend, Config, Listener, Pool, Route
+from proxy.config.policies import Block
+from proxy.core.breaker import BreakerPolicy
+from proxy.core.health import HealthPolicy
+from proxy.core.outlier import EjectionPolicy
+from proxy.core.retry import RetryPolicy
+from proxy.core.settings import (
+    Address,
+    AdminSettings,
+    BackendSettings,
+    HashOn,
+    HoldPolicy,
+    Limits,
+    ListenerSettings,
+    Match,
+    PoolSettings,
+    Redirect,
+    RouteSettings,
+    Settings,
+    StaticAnswer,
+    Timeouts,
+)
+
+P = TypeVar("P")
+
+
+def build(config: Config, token: str, folder: Path) -> Settings:
+    """Make the Settings; relative paths start at `folder`."""
+    defaults = config.defaults
+    return Settings(
+        listeners=_listeners(config),
+        pools=tuple(_pool(name, pool, config) for name, pool in config.pools.items()),
+        routes=_routes(config),
+        workers=config.workers or usable_cpus(),
+        admin=AdminSettings(config.admin.address, token),
+        state_dir=str(folder / config.state_dir) if config.state_dir else "",
+        drain_delay=config.drain_delay,
+        drain_timeout=config.drain_timeout,
+        timeouts=policy(Timeouts, defaults.timeouts),
+        limits=policy(Limits, defaults.limits),
+        trusted_proxies=config.trusted_proxies,
+    )
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use, which in a container may be fewer than there are."""
+    return len(os.sched_getaffinity(0))
+
+
+def policy(kind: type[P], *blocks: Block) -> P:
+    """A policy: what the last block says, else what the one before says, else the policy's own default."""
+    return kind(**{key: getattr(block, key) for block in blocks for key in block.model_fields_set})
+
+
+def address_of(backend: Backend) -> Address:
+    """Where a Backend is, however the file says it."""
+    return backend.address or backend.url or Address()
+
+
+def _listeners(config: Config) -> tuple[ListenerSettings, ...]:
+    if isinstance(config.listeners, dict):
+        return tuple(ListenerSettings(name, one.address) for name, one in config.listeners.items())
+    return tuple(_listener(one) for one in config.listeners)
+
+
+def _listener(listener: Listener) -> ListenerSettings:
+    return ListenerSettings(listener.name or str(listener.address), listener.address)
+
+
+def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
+    defaults = config.defaults
+    limits = policy(Limits, defaults.limits, pool.limits)
+    return PoolSettings(
+        name=name,
+        backends=tuple(_backend(one, limits) for one in pool.backends),
+        balance=pool.balance,
+        hash_on=pool.hash_on or HashOn(),
+        overprovisioning=pool.overprovisioning,
+        region=pool.region,
+        timeouts=policy(Timeouts, defaults.timeouts, pool.timeouts),
+        health=policy(HealthPolicy, defaults.health, pool.health),
+        breaker=policy(BreakerPolicy, defaults.breaker, pool.breaker),
+        retries=policy(RetryPolicy, defaults.retries, pool.retries),
+        ejection=policy(EjectionPolicy, defaults.ejection, pool.ejection),
+        limits=limits,
+        hold=policy(HoldPolicy, defaults.hold, pool.hold),
+    )
+
+
+def _backend(backend: Backend, limits: Limits) -> BackendSettings:
+    own = "max_in_flight" in backend.model_fields_set
+    return BackendSettings(
+        name=backend.name or str(address_of(backend)),
+        address=address_of(backend),
+        weight=backend.weight,
+        tier=backend.tier,
+        region=backend.region,
+        max_in_flight=backend.max_in_flight if own else limits.max_in_flight,
+    )
+
+
+def _routes(config: Config) -> tuple[RouteSettings, ...]:
+    if config.routes:
+        return tuple(_route(number, one) for number, one in enumerate(config.routes, 1))
+    return tuple(RouteSettings(name, split=((name, 1.0),)) for name in config.pools)
+
+
+def _route(number: int, route: Route) -> RouteSettings:
+    return RouteSettings(
+        name=route.name or f"route-{number}",
+        match=_match(route),
+        split=_split(route),
+        answer=_answer(route),
+        strip_prefix=route.strip_prefix,
+        preserve_host=route.preserve_host,
+    )
+
+
+def _match(route: Route) -> Match:
+    match = route.match
+    return Match(
+        host=match.host,
+        path=match.path,
+        methods=match.methods if match.method is None else (match.method,),
+        headers=tuple((name.lower(), value) for name, value in match.headers.items()),
+    )
+
+
+def _split(route: Route) -> tuple[tuple[str, float], ...]:
+    if route.pool is not None:
+        return ((route.pool, 1.0),)
+    # Who has no share is left out, so that nothing can fall to him by rounding.
+    return tuple((pool, share) for pool, share in (route.split or {}).items() if share)
+
+
+def _answer(route: Route) -> StaticAnswer | Redirect | None:
+    if route.answer is not None:
+        return policy(StaticAnswer, route.answer)
+    return None if route.redirect is None else policy(Redirect, route.redirect)

@@ -1,0 +1,249 @@
+"""Do the keys of a file fit together: references, names given twice, shares, and settings that would do nothing.
+
+Each check takes a Reading and yields Findings; all are in CHECKS. The form of single values is not looked at here, and
+nothing is said of a value whose form is wrong. Called by `loader`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from proxy.config.build import address_of, policy
+from proxy.config.mistakes import Finding, Path, nearest, one_of
+from proxy.config.models import Config, Pool, Route
+from proxy.config.quantities import write_duration, write_share
+from proxy.config.shape import is_below
+from proxy.config.tree import Document
+from proxy.core.breaker import BreakerPolicy
+from proxy.core.health import HealthPolicy
+from proxy.core.retry import RetryPolicy
+from proxy.core.settings import Address
+
+TARGETS = ("pool", "split", "answer", "redirect")
+WITHOUT_BODY = frozenset({204, 205, 304})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A Config, the file that it was read from, and what of that could not be read."""
+
+    config: Config
+    document: Document
+    aside: set[Path]
+
+    def has(self, *path: str | int) -> bool:
+        """Whether the file has this key."""
+        return self.document.locate(path)[0] == path
+
+    def is_sure(self, *path: str | int) -> bool:
+        """Whether all that is at a path and below it could be read."""
+        return not is_below(path, self.aside) and not any(other[: len(path)] == path for other in self.aside)
+
+    def line(self, path: Path) -> int:
+        """The line in which something stands."""
+        return self.document.locate(path)[1]
+
+
+def check(reading: Reading) -> list[Finding]:
+    """Find all that does not fit together, each thing once."""
+    found = [finding for one in CHECKS for finding in one(reading)]
+    return [
+        finding
+        for finding in dict.fromkeys(found)
+        if not is_below(reading.document.locate(finding.path)[0], reading.aside)
+    ]
+
+
+# Listeners and admin
+
+
+def _listeners(reading: Reading) -> Iterator[Finding]:
+    listeners = reading.config.listeners
+    if isinstance(listeners, dict):
+        for key, listener in listeners.items():
+            if listener.name is not None:
+                yield Finding(("listeners", key, "name"), f"this listener is named '{key}' by its key", at_key=True)
+        places: list[tuple[Path, Address]] = [(("listeners", key), one.address) for key, one in listeners.items()]
+    else:
+        names = [(("listeners", n, "name"), one.name or str(one.address)) for n, one in enumerate(listeners)]
+        yield from _given_twice(reading, names, "listeners are named")
+        places = [(("listeners", number), one.address) for number, one in enumerate(listeners)]
+    places.append((("admin", "address"), reading.config.admin.address))
+    bound = [(path, str(address)) for path, address in places if address.port or address.path]
+    yield from _given_twice(reading, bound, "endpoints listen on")
+
+
+def _given_twice(reading: Reading, given: Iterable[tuple[Path, str]], what: str) -> Iterator[Finding]:
+    first: dict[str, Path] = {}
+    for path, value in given:
+        if value in first:
+            yield Finding(path, f"two {what} '{value}'; the other one is in line {reading.line(first[value])}")
+        first.setdefault(value, path)
+
+
+def _admin(reading: Reading) -> Iterator[Finding]:
+    admin = reading.config.admin
+    if admin.token is None and not _is_local(admin.address) and reading.is_sure("admin"):
+        yield Finding(("admin", "address"), "an admin endpoint that other machines can reach needs a 'token'")
+    if admin.token is not None and admin.token.file is None and admin.token.env is None:
+        yield Finding(("admin", "token"), "needs 'file' or 'env'")
+    if admin.token is not None and admin.token.file is not None and admin.token.env is not None:
+        yield Finding(("admin", "token", "env"), "a secret has one source, and 'file' is given", at_key=True)
+
+
+def _is_local(address: Address) -> bool:
+    if address.path or address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
+
+
+# Pools
+
+
+def _pools(reading: Reading) -> Iterator[Finding]:
+    for name, pool in reading.config.pools.items():
+        yield from _backends(reading, name, pool)
+        yield from _balance(reading, name, pool)
+        yield from _breaker(reading, name, pool)
+        yield from _backoff(reading, name, pool)
+        yield from _probe(reading, name, pool)
+
+
+def _backends(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    place: Path = ("pools", name, "backends")
+    for number, backend in enumerate(pool.backends):
+        if backend.address is None and backend.url is None:
+            yield Finding((*place, number), "needs 'address' or 'url'")
+        if backend.address is not None and backend.url is not None:
+            yield Finding((*place, number, "url"), "a backend has one address, and 'address' is given", at_key=True)
+    names = [
+        ((*place, number, "name"), backend.name or str(address_of(backend)))
+        for number, backend in enumerate(pool.backends)
+        if backend.name or backend.address or backend.url
+    ]
+    yield from _given_twice(reading, names, "backends of this pool are named")
+    if not any(backend.weight for backend in pool.backends):
+        yield Finding(place, "every weight is 0, so nobody would serve")
+
+
+def _balance(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    if pool.balance == "hash" and pool.hash_on is None and reading.is_sure("pools", name, "hash_on"):
+        yield Finding(
+            ("pools", name, "balance"), "'hash' needs 'hash_on': client, path, {header: NAME} or {cookie: NAME}"
+        )
+    if pool.balance != "hash" and pool.hash_on is not None and reading.is_sure("pools", name, "balance"):
+        yield Finding(("pools", name, "hash_on"), "does nothing without 'balance: hash'", at_key=True)
+
+
+def _breaker(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    effective = policy(BreakerPolicy, reading.config.defaults.breaker, pool.breaker)
+    if effective.open_for > effective.open_for_max:
+        longest = write_duration(effective.open_for_max)
+        yield from _fits_not(reading, name, "breaker", ("open_for", "open_for_max"), longest)
+
+
+def _backoff(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    effective = policy(RetryPolicy, reading.config.defaults.retries, pool.retries)
+    if effective.backoff > effective.backoff_max:
+        longest = write_duration(effective.backoff_max)
+        yield from _fits_not(reading, name, "retries", ("backoff", "backoff_max"), longest)
+
+
+def _fits_not(reading: Reading, pool: str, block: str, keys: tuple[str, str], longest: object) -> Iterator[Finding]:
+    """Report the first of two keys, which must not be longer than the second, where the file has either of them."""
+    places = [(*place, key) for key in keys for place in (("pools", pool, block), ("defaults", block))]
+    if all(reading.is_sure(*place) for place in places):
+        place = next(place for place in places if reading.has(*place))
+        yield Finding(place, f"'{keys[0]}' is longer than '{keys[1]}', which is {longest}")
+
+
+def _probe(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    effective = policy(HealthPolicy, reading.config.defaults.health, pool.health)
+    places = (("pools", name, "health"), ("defaults", "health"))
+    if effective.path is not None or not all(reading.is_sure(*place, "path") for place in places):
+        return
+    for key, is_set in (("status", effective.status != HealthPolicy().status), ("body", effective.body is not None)):
+        place = next(((*place, key) for place in places if reading.has(*place, key)), None)
+        if is_set and place is not None:
+            yield Finding(place, "does nothing without 'path': such a probe just connects", at_key=True)
+
+
+# Routes
+
+
+def _routes(reading: Reading) -> Iterator[Finding]:
+    config = reading.config
+    if not config.routes and reading.is_sure("routes") and len(config.pools) != 1:
+        what = "with more than one pool, 'routes' must say" if config.pools else "without a pool, 'routes' must say"
+        yield Finding(("pools",), f"{what} what happens to requests", at_key=True)
+    names = [(("routes", n, "name"), route.name or f"route-{n + 1}") for n, route in enumerate(config.routes)]
+    yield from _given_twice(reading, names, "routes are named")
+    for number, route in enumerate(config.routes):
+        yield from _target(reading, number)
+        yield from _references(reading, number, route)
+        yield from _split(reading, number, route)
+        yield from _match(number, route)
+        yield from _rewriting(reading, number, route)
+        if route.answer is not None and route.answer.body and route.answer.status in WITHOUT_BODY:
+            yield Finding(("routes", number, "answer", "body"), f"an answer {route.answer.status} has no body")
+
+
+def _target(reading: Reading, number: int) -> Iterator[Finding]:
+    given = [key for key in TARGETS if reading.has("routes", number, key)]
+    if not given:
+        yield Finding(("routes", number), f"needs {one_of(TARGETS)}")
+    for key in given[1:]:
+        message = f"a route has one of {one_of(TARGETS)}, and this one has '{given[0]}'"
+        yield Finding(("routes", number, key), message, at_key=True)
+
+
+def _references(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+    pools = reading.config.pools
+    if not reading.is_sure("pools") and not pools:
+        return
+    place: Path = ("routes", number)
+    if route.pool is not None and route.pool not in pools:
+        yield Finding((*place, "pool"), f"there is no pool '{route.pool}'{nearest(route.pool, pools)}")
+    for name in route.split or ():
+        if name not in pools:
+            yield Finding((*place, "split", name), f"there is no pool '{name}'{nearest(name, pools)}", at_key=True)
+
+
+def _split(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+    if route.split is not None and reading.is_sure("routes", number, "split"):
+        total = sum(route.split.values())
+        if abs(total - 1) > 1e-9:
+            yield Finding(("routes", number, "split"), f"the shares add up to {write_share(total)}, not 100%")
+
+
+def _match(number: int, route: Route) -> Iterator[Finding]:
+    place: Path = ("routes", number, "match")
+    if route.match.method is not None and route.match.methods:
+        yield Finding((*place, "methods"), "does not go with 'method'", at_key=True)
+    seen: set[str] = set()
+    for name in route.match.headers:
+        if name.lower() in seen:
+            yield Finding((*place, "headers", name), "this header is given twice", at_key=True)
+        seen.add(name.lower())
+
+
+def _rewriting(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+    place: Path = ("routes", number)
+    if route.answer is not None or route.redirect is not None:
+        for key in ("strip_prefix", "preserve_host"):
+            if reading.has(*place, key):
+                yield Finding((*place, key), "does nothing without 'pool' or 'split'", at_key=True)
+    elif route.strip_prefix and reading.is_sure(*place, "match"):
+        path = route.match.path
+        # Else `/api` would also be taken off `/apix`.
+        if path != route.strip_prefix and not path.startswith(f"{route.strip_prefix}/"):
+            message = f"needs a 'match.path' that begins with it, such as {route.strip_prefix}/*"
+            yield Finding((*place, "strip_prefix"), message)
+
+
+CHECKS: tuple[Callable[[Reading], Iterator[Finding]], ...] = (_listeners, _admin, _pools, _routes)

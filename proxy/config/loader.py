@@ -1,0 +1,92 @@
+"""From a file, or its text, to Settings, or to every mistake in it.
+
+The stages, each of which goes on where the one before found mistakes: `tree` reads YAML, `notyet` names what can't be
+done yet, `shape` reads the keys, `checks` sees whether they fit together, `build` makes the Settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxy.config.build import build
+from proxy.config.checks import Reading, check
+from proxy.config.mistakes import ConfigError, Finding, Mistake
+from proxy.config.models import Secret
+from proxy.config.notyet import not_yet
+from proxy.config.shape import shape
+from proxy.config.tree import read
+from proxy.core.settings import Settings
+
+LARGEST_FILE = 16 * 1024**2
+LARGEST_SECRET = 64 * 1024
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read a config file; a ConfigError holds every mistake in it."""
+    try:
+        content = _content(path, LARGEST_FILE)
+    except OSError as error:
+        raise ConfigError([Mistake(str(path), 0, 0, "", f"can't be read: {error.strerror or error}")]) from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        lines = (content[: error.start].decode() + "x").splitlines()
+        message = f"not UTF-8: byte 0x{content[error.start]:02X}"
+        raise ConfigError([Mistake(str(path), len(lines), len(lines[-1]), "", message)]) from None
+    return loads(text, str(path), environ)
+
+
+def loads(text: str, name: str, environ: Mapping[str, str]) -> Settings:
+    """Read a config's text. `name` is the file it is from: messages begin with it, relative paths start beside it."""
+    folder = Path(name).parent
+    document = read(text, name, environ)
+    if document.root is None:
+        raise ConfigError(document.mistakes)
+    if document.root.value is None:
+        document.note(1, 1, "there is nothing in this file; the least it needs is 'listeners' and 'pools'")
+        raise ConfigError(document.mistakes)
+    findings = list(not_yet(document.data()))
+    shaped = shape(document, findings)
+    findings += shaped.findings
+    token = ""
+    if shaped.config is not None:
+        findings += check(Reading(shaped.config, document, shaped.aside))
+        token, wrong = _token(shaped.config.admin.token, folder, environ)
+        findings += wrong
+    for finding in findings:
+        document.add(finding)
+    if document.mistakes or shaped.config is None:
+        raise ConfigError(document.mistakes)
+    return build(shaped.config, token, folder)
+
+
+def _content(path: Path, most: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(f"larger than {most} bytes")
+    return content
+
+
+def _token(secret: Secret | None, folder: Path, environ: Mapping[str, str]) -> tuple[str, list[Finding]]:
+    """The admin token. What is said of a wrong one never holds any of it."""
+    if secret is None:
+        return "", []
+    if secret.env is not None:
+        token = environ.get(secret.env, "")
+        source, message = "env", f"the environment variable {secret.env} is not set"
+    else:
+        source = "file"
+        token, message = _first_line(folder / (secret.file or ""))
+    if token and (not token.isascii() or not token.isprintable() or " " in token):
+        token, message = "", "a token is one line of ASCII letters, digits and signs, without spaces"
+    return token, [] if token else [Finding(("admin", "token", source), message)]
+
+
+def _first_line(path: Path) -> tuple[str, str]:
+    try:
+        token = _content(path, LARGEST_SECRET).decode("ascii", "replace").strip()
+    except OSError as error:
+        return "", f"can't be read: {error.strerror or error}"
+    return token, "the file is empty"

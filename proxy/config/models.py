@@ -1,0 +1,254 @@
+"""The keys of a config file: what each may hold, and what it is for. The policy blocks are in `policies`.
+
+The docstrings are what users read, in `docs/config.md` and in the JSON Schema. Whether keys fit together is seen in
+`checks`; `build` makes the value objects of `core`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
+
+from proxy.config.names import (
+    BACKEND_ADDRESS,
+    BACKEND_NAME,
+    BODY,
+    CONTENT_TYPE,
+    ENVIRONMENT_NAME,
+    FILE,
+    HASH_ON,
+    HEADER,
+    HEADER_VALUE,
+    HOST,
+    LISTENING_ADDRESS,
+    MATCH_PATH,
+    METHOD,
+    NAME,
+    NETWORK,
+    PREFIX,
+    REDIRECT_STATUS,
+    REGION,
+    TARGET,
+    VERSION,
+)
+from proxy.config.policies import (
+    MOST,
+    Block,
+    Breaker,
+    Defaults,
+    Duration,
+    Ejection,
+    Health,
+    Hold,
+    PoolLimits,
+    PoolTimeouts,
+    Retries,
+)
+from proxy.config.quantities import FLAG, choice, or_word, share, whole, wrong
+from proxy.core import settings
+from proxy.core.balancer import ALGORITHMS
+
+BACKEND = settings.BackendSettings("", settings.Address())
+POOL = settings.PoolSettings("", ())
+ANSWER = settings.StaticAnswer()
+REDIRECT = settings.Redirect("")
+ROUTE = settings.RouteSettings("")
+ADMIN = settings.AdminSettings()
+SETTINGS = settings.Settings((), (), ())
+
+Name = Annotated[str, NAME]
+Absent = SkipJsonSchema[None]
+Address = Annotated[settings.Address, LISTENING_ADDRESS]
+
+
+def short_for(key: str, bare: Any, block: type[Block]) -> BeforeValidator:
+    """Take a bare value for a map with just this key."""
+    return BeforeValidator(
+        lambda value: value if isinstance(value, dict) else {key: value}, json_schema_input_type=bare | block
+    )
+
+
+# Pools
+
+
+class Backend(Block):
+    """One address of a pool. Just the address does where nothing else is to be said."""
+
+    name: Annotated[str | None, BACKEND_NAME] = None
+    """What logs, metrics and commands call it; without one, its address."""
+    address: Annotated[settings.Address | None, BACKEND_ADDRESS] = None
+    """`host:port`, `[ipv6]:port` or `unix:/path`."""
+    url: Annotated[settings.Address | None, BACKEND_ADDRESS] = None
+    """The address as `http://host:port`, in place of `address`."""
+    weight: Annotated[int, whole(0, 1000)] = BACKEND.weight
+    """Its share of the requests, beside the weights of the others; 0: none."""
+    tier: Annotated[int, whole(1, 100)] = BACKEND.tier
+    """1 serves first; a higher tier serves when the lower ones can't."""
+    region: Annotated[str, REGION] = ""
+    """Where it stands."""
+    max_in_flight: Annotated[int | None, or_word(whole(1, MOST), "none")] = None
+    """Requests at a time, over all workers; without it, the pool's `limits.max_in_flight`."""
+
+
+BackendAddress = Annotated[settings.Address, BACKEND_ADDRESS]
+AnyBackend = Annotated[Backend, short_for("address", BackendAddress, Backend)]
+
+
+class Pool(Block):
+    """A named set of backends that can stand in for each other. Just the list does where nothing else is to be said."""
+
+    mode: Annotated[str, choice("the mode", ["active-active"])] = "active-active"
+    """All backends of the lowest tier serve."""
+    backends: Annotated[tuple[AnyBackend, ...], Field(min_length=1)]
+    """Who serves."""
+    balance: Annotated[str, choice("'balance'", list(ALGORITHMS))] = POOL.balance
+    """Who of the available backends gets a request."""
+    hash_on: Annotated[settings.HashOn | None, HASH_ON] = None
+    """What `balance: hash` keeps on one backend."""
+    overprovisioning: Annotated[float, share(1, 10)] = POOL.overprovisioning
+    """Above a tier's available share times this, the rest of the load goes to the next tier."""
+    region: Annotated[str, REGION] = ""
+    """Where this proxy stands."""
+    timeouts: PoolTimeouts = Field(default_factory=PoolTimeouts)
+    health: Health = Field(default_factory=Health)
+    breaker: Breaker = Field(default_factory=Breaker)
+    retries: Retries = Field(default_factory=Retries)
+    ejection: Ejection = Field(default_factory=Ejection)
+    limits: PoolLimits = Field(default_factory=PoolLimits)
+    hold: Hold = Field(default_factory=Hold)
+
+
+AnyPool = Annotated[Pool, short_for("backends", tuple[AnyBackend, ...], Pool)]
+
+
+# Routes
+
+
+class Match(Block):
+    """What a request must have; what is left out matches everything."""
+
+    host: Annotated[str, HOST] = ""
+    """`shop.example`, or `*.shop.example` for every name below it; upper and lower case are one."""
+    path: Annotated[str, MATCH_PATH] = ""
+    """`/cart` for just that, `/cart/*` for everything that begins with `/cart/`."""
+    method: Annotated[str | None, METHOD] = None
+    """One method."""
+    methods: Annotated[tuple[Annotated[str, METHOD], ...], Field(min_length=1)] = ()
+    """Several methods."""
+    headers: dict[Annotated[str, HEADER], Annotated[str, HEADER_VALUE]] = Field(default_factory=dict)
+    """Header fields and their exact values."""
+
+
+class Answer(Block):
+    """An answer that the proxy gives by itself."""
+
+    status: Annotated[int, whole(200, 599)] = ANSWER.status
+    """Its status."""
+    body: Annotated[str, BODY] = ANSWER.body
+    """Its body."""
+    content_type: Annotated[str, CONTENT_TYPE] = ANSWER.content_type
+    """What the body is."""
+
+
+class Redirect(Block):
+    """A redirection."""
+
+    to: Annotated[str, TARGET]
+    """A path or a URL; `{path}` stands for the request's path and query, `{host}` for its host."""
+    status: Annotated[int, REDIRECT_STATUS] = REDIRECT.status
+    """301, 302, 303, 307 or 308."""
+
+
+class Route(Block):
+    """Which requests go where: `pool`, `split`, `answer` or `redirect`. The first route that matches decides."""
+
+    name: Annotated[str | None, NAME] = None
+    """What logs and metrics call it; without one, `route-1` for the first and so on."""
+    match: Match = Field(default_factory=Match)
+    pool: Annotated[str | None, NAME] = None
+    """The pool that serves."""
+    split: dict[Name, Annotated[float, share(0, 1)]] | Absent = None
+    """Several pools and their shares, which add up to 100%."""
+    answer: Answer | Absent = None
+    redirect: Redirect | Absent = None
+    strip_prefix: Annotated[str, PREFIX] = ""
+    """Taken off the path before it goes to the backend. Needs a `match.path` that begins with it."""
+    preserve_host: Annotated[bool, FLAG] = ROUTE.preserve_host
+    """Whether the backend gets the client's `Host`; if not, it gets its own address."""
+
+
+# The whole file
+
+
+class Listener(Block):
+    """An address that accepts clients."""
+
+    name: Annotated[str | None, NAME] = None
+    """What logs call it, in a list; without one, its address."""
+    address: Address
+    """`host:port`, `[ipv6]:port` or `unix:/path`."""
+
+
+def _inline_secret(value: Any) -> Any:
+    """Refuse a secret in the file itself, without repeating it."""
+    if isinstance(value, dict):
+        return value
+    raise wrong("expected {file: PATH} or {env: NAME}: a secret does not stand in the file itself")
+
+
+class Secret(Block):
+    """Where a secret is found; one of the two."""
+
+    file: Annotated[str | None, FILE] = None
+    """A file that holds it; a relative path starts at the config file."""
+    env: Annotated[str | None, ENVIRONMENT_NAME] = None
+    """An environment variable that holds it."""
+
+
+class Admin(Block):
+    """The admin endpoint: health, metrics, API, dashboard. Just the address does."""
+
+    address: Address = ADMIN.address
+    """Where it listens."""
+    token: Annotated[Secret | Absent, BeforeValidator(_inline_secret)] = None
+    """The bearer token that requests must bring. Required on every address but loopback and Unix sockets."""
+
+
+AnyListener = Annotated[Listener, short_for("address", Address, Listener)]
+AnyAdmin = Annotated[Admin, short_for("address", Address, Admin)]
+Listeners = Annotated[
+    Annotated[tuple[AnyListener, ...], Field(min_length=1), Tag("list")]
+    | Annotated[dict[Name, AnyListener], Field(min_length=1), Tag("map")],
+    Discriminator(
+        lambda value: {list: "list", dict: "map"}.get(type(value)),
+        custom_error_type="config",
+        custom_error_message="expected a list of addresses, or a map from names to addresses",
+    ),
+]
+
+
+class Config(Block):
+    """The keys at the top of the file."""
+
+    version: Annotated[int, VERSION] = 1
+    """The version of this language."""
+    workers: Annotated[int | None, or_word(whole(1, 1024), "auto")] = None
+    """Processes that serve clients; `auto`: one for each CPU that this program may use."""
+    listeners: Listeners
+    """Where clients connect: a list of addresses, or a map from names to addresses."""
+    admin: AnyAdmin = Field(default_factory=Admin)
+    state_dir: Annotated[str, FILE] = ""
+    """Where to keep what survives a restart (`drain` and `maint`). A relative path starts at the config file."""
+    drain_delay: Duration = SETTINGS.drain_delay
+    """At a stop, from the failing of `/readyz` to the closing of the listeners."""
+    drain_timeout: Duration = SETTINGS.drain_timeout
+    """At a stop, the time that requests in flight have to finish."""
+    trusted_proxies: tuple[Annotated[str, NETWORK], ...] = ()
+    """Networks of proxies in front of this one, whose `Forwarded` and `X-Forwarded-*` are believed."""
+    defaults: Defaults = Field(default_factory=Defaults)
+    pools: dict[Name, AnyPool] = Field(default_factory=dict)
+    """Who serves. A pool's value is a list of backends or a map."""
+    routes: tuple[Route, ...] = ()
+    """Which requests go where. With one pool and no routes, everything goes to it."""
