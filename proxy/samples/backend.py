@@ -126,7 +126,7 @@ class Backend:
             self._execute(body.decode(errors="replace") or request.headers.get("X-Request-Id", ""))
         fault = await self._fault_of(request)
         if fault is Fault.UNWELL:
-            return web.Response(status=503, text=f"{self.name} is unwell\n")
+            return web.Response(status=503, text=f"{self.name} is unwell\n", headers={"X-Backend": self.name})
         if fault is not Fault.NONE:
             return self._break_off(request, half=fault is Fault.HALF)
         await asyncio.sleep(self._delay_of(request))

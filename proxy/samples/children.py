@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 PATIENCE = 10.0
 """Seconds that a child has to start, and to end."""
 PR_SET_PDEATHSIG = 1
+Output = int | IO[str] | None
+"""Where a child's output goes; None: where ours does."""
 
 
 class StartError(Exception):
@@ -55,7 +57,7 @@ class Children:
             await end(process)
 
     async def start(
-        self, *arguments: str, orphaned: signal.Signals, stdout: int | None = None
+        self, *arguments: str, orphaned: signal.Signals, stdout: Output = None, stderr: Output = None
     ) -> asyncio.subprocess.Process:
         """Start `python ARGUMENTS`; it gets the signal `orphaned` if we are killed."""
         process = await asyncio.create_subprocess_exec(
@@ -63,6 +65,7 @@ class Children:
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
             preexec_fn=partial(_signal_when_orphaned, orphaned),
         )
@@ -81,10 +84,15 @@ class Children:
         addresses = json.loads(line)
         return SampleBackend(name, addresses["address"], addresses["control"], process)
 
-    async def proxy(self, config: Path, addresses: Path) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
-        """Start the proxy and wait until it serves; `addresses` is a file for it to tell where."""
+    async def proxy(
+        self, config: Path, addresses: Path, log: Output = None
+    ) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
+        """Start the proxy and wait until it serves; `addresses` is a file for it to tell where.
+
+        What it prints goes to `log`, or to our own output.
+        """
         command = ["-m", "proxy", "run", str(config), "--addresses", str(addresses)]
-        process = await self.start(*command, orphaned=signal.SIGTERM)
+        process = await self.start(*command, orphaned=signal.SIGTERM, stdout=log, stderr=log)
         async with _in_time("the proxy"):
             while not addresses.exists():
                 if process.returncode is not None:

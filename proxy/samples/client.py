@@ -27,7 +27,7 @@ class Verdict(enum.Enum):
     GOOD = "good"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """A write that was told, truthfully, that it may have been executed: no proxy may repeat it."""
+    """A write that failed on the backend that had it, and may have been executed: no proxy may repeat it."""
 
 
 class BrokenOffError(Exception):
@@ -39,6 +39,8 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+    is_backends: bool = False
+    """Whether a backend gave it, and not the proxy."""
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ class Connection:
             raise BrokenOffError(f"{len(error.partial)} of {error.expected} bytes") from None
         if b"close" in fields.get(b"connection", b""):
             self.close()
-        return Answer(int(head[9:12]), body)
+        return Answer(int(head[9:12]), body, b"x-backend" in fields)
 
     def close(self) -> None:
         """Close it."""
@@ -112,11 +114,16 @@ def judge(answer: Answer, body: str) -> Verdict:
     """Say what an answer means to the client: a write must come back as its own body."""
     if answer.status == 200 and (not body or answer.body == body.encode()):
         return Verdict.GOOD
+    may_have_been_executed = answer.status >= 500 and (answer.is_backends or _executed(answer) == "unknown")
+    return Verdict.UNKNOWN if body and may_have_been_executed else Verdict.FAILED
+
+
+def _executed(answer: Answer) -> object:
+    """Read what the proxy says of the write in its problem document."""
     try:
-        executed = json.loads(answer.body)["executed"]
+        return json.loads(answer.body)["executed"]
     except (ValueError, KeyError, TypeError):
-        executed = None
-    return Verdict.UNKNOWN if body and executed == "unknown" else Verdict.FAILED
+        return None
 
 
 class OpenLoopClient:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import uvloop
@@ -79,6 +79,11 @@ class Stage:
         """The file in which backends note each write that they execute."""
         return self.folder / "executions"
 
+    @property
+    def log(self) -> Path:
+        """The file into which the proxy logs."""
+        return self.folder / "proxy.log"
+
     async def start(self, name: str, port: str = "0") -> None:
         """Start a backend, or start it again."""
         options = ["--port", port, "--executions", str(self.executions), "--delay-ms", "2"]
@@ -138,25 +143,29 @@ def injections(stage: Stage) -> list[Injection]:
 
 async def play(stage: Stage) -> Figures:
     """Start everything, bring about each fault and count."""
-    for name in NAMES:
-        await stage.start(name)
-    config = stage.folder / "demo.json"
-    config.write_text(configuration(list(stage.backends.values())))
-    _, told = await stage.children.proxy(config, stage.folder / "addresses.json")
+    told = await _start(stage)
     client = OpenLoopClient(told["listeners"]["web"], RATE)
     watch = Watch(told["admin"], "app", stage.screen.standing)
     stage.screen.say(f"load: {RATE:g} requests a second to http://{told['listeners']['web']}, one in 20 a POST")
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(client.run()), group.create_task(watch.run())]
-        background.append(group.create_task(stage.screen.show(client)))
+        background = [group.create_task(task) for task in (client.run(), watch.run(), stage.screen.show(client))]
         rounds = [await _round(stage.screen, watch, injection) for injection in injections(stage)]
         await asyncio.sleep(CALM)
         for task in background:
             task.cancel()
     executions = Counter(stage.executions.read_text().splitlines())
-    return Figures(
-        client.tally, client.connections, rounds, watch.pool, [what for what, n in executions.items() if n > 1]
-    )
+    repeated = [write for write, times in executions.items() if times > 1]
+    return Figures(client.tally, client.connections, rounds, watch.pool, repeated)
+
+
+async def _start(stage: Stage) -> dict[str, Any]:
+    for name in NAMES:
+        await stage.start(name)
+    config = stage.folder / "demo.json"
+    config.write_text(configuration(list(stage.backends.values())))
+    with stage.log.open("w") as log:
+        _, told = await stage.children.proxy(config, stage.folder / "addresses.json", log)
+    return told
 
 
 async def _round(screen: Screen, watch: Watch, injection: Injection) -> Round:
@@ -174,28 +183,39 @@ async def _round(screen: Screen, watch: Watch, injection: Injection) -> Round:
 
 async def run(screen: Screen) -> int:
     """Play, sum up; the exit code."""
-    stopped = asyncio.current_task()
-    assert stopped is not None  # noqa: S101 - this is a coroutine
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is a coroutine
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with tempfile.TemporaryDirectory(prefix="failover-proxy-") as folder:
         async with Children() as children:
-            figures = await play(Stage(children, Path(folder), screen, {}))
+            stage = Stage(children, Path(folder), screen, {})
+            try:
+                figures = await play(stage)
+            except (StartError, ExceptionGroup) as error:
+                _complain(stage, error.exceptions[0] if isinstance(error, ExceptionGroup) else error)
+                return 1
     screen.clear()
     print(summarise(figures, screen))
     return 0 if figures.is_good else 1
 
 
+def _complain(stage: Stage, error: Exception) -> None:
+    stage.screen.clear()
+    print(f"error: {error}", file=sys.stderr)
+    if stage.log.exists():
+        print("The proxy's log ends with:", *stage.log.read_text().splitlines()[-20:], sep="\n  ", file=sys.stderr)
+
+
 def main() -> int:
     """Run the demo; the exit code."""
-    screen = Screen(is_terminal=sys.stdout.isatty(), is_coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    is_terminal = sys.stdout.isatty()
     try:
-        return uvloop.run(run(screen))
+        return uvloop.run(
+            run(Screen(is_terminal=is_terminal, is_coloured=is_terminal and not os.environ.get("NO_COLOR")))
+        )
     except asyncio.CancelledError:
         return 130
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def summarise(figures: Figures, screen: Screen) -> str:
     ]
     if unknown:
         lines += [
-            "An unknown outcome: the backend failed while it had the write. To send it to another one might execute it",
-            'twice, so the client is told the truth instead (502 or 504 with "executed": "unknown").',
+            "Unknown outcome: a backend failed while it had the write, and may have executed it. Another one",
+            "might execute it again, so the client is told the truth, and not the write sent a second time.",
             "",
         ]
     lines += [f"  {count} × {description}" for description, count in tally.failures.most_common(10)]

@@ -21,6 +21,10 @@ class Standing(NamedTuple):
     reasons: tuple[str, ...]
 
 
+class AdminGoneError(Exception):
+    """The admin API does not answer any more."""
+
+
 class Watch:
     """Knows the standing of every backend of one pool."""
 
@@ -33,11 +37,15 @@ class Watch:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-            while True:
-                async with session.get(self._url) as answer:
-                    self._take(await answer.json())
-                await asyncio.sleep(POLL_EVERY)
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
+                while True:
+                    async with session.get(self._url) as answer:
+                        self._take(await answer.json())
+                    await asyncio.sleep(POLL_EVERY)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise AdminGoneError(f"{self._url} does not answer: {error}") from None
 
     def _take(self, pool: Json) -> None:
         self.pool = pool

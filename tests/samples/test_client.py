@@ -25,11 +25,12 @@ NOT_EXECUTED = b'{"title": "No backend is available", "executed": "no"}'
         (Answer(504, UNKNOWN), "order 20", Verdict.UNKNOWN),
         (Answer(503, NOT_EXECUTED), "order 20", Verdict.FAILED),
         (Answer(503, b"[]"), "order 20", Verdict.FAILED),
+        (Answer(503, b"unwell", is_backends=True), "order 20", Verdict.UNKNOWN),
+        (Answer(503, b"unwell", is_backends=True), "", Verdict.FAILED),
+        (Answer(400, b"", is_backends=True), "order 20", Verdict.FAILED),
     ],
 )
-def test_only_a_write_that_is_told_the_truth_may_end_without_success(
-    answer: Answer, body: str, verdict: Verdict
-) -> None:
+def test_only_a_write_that_a_backend_had_may_end_without_success(answer: Answer, body: str, verdict: Verdict) -> None:
     assert verdict == judge(answer, body)
 
 
