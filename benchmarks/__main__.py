@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -44,7 +45,7 @@ def main(quick: bool, cases: str | None, peers: str | None, rounds: int | None, 
     wanted = _chosen("proxy", peers or ",".join(QUICK_PEERS if quick else PEERS), list(PEERS))
     pace = QUICK_PACE if quick else Pace()
     if rounds:
-        pace = Pace(rounds, pace.warmup, pace.measure)
+        pace = replace(pace, rounds=rounds, other_rounds=rounds)
     versions = {peer: version for peer in wanted if (version := PEERS[peer].version())}
     run = Run(
         command=" ".join(["python -m benchmarks", *sys.argv[1:]]),
@@ -55,11 +56,15 @@ def main(quick: bool, cases: str | None, peers: str | None, rounds: int | None, 
         pace=pace,
     )
     print(preface(run), flush=True)
+    status = 0
     try:
         _measure(run, chosen_cases, list(versions))
     except KeyboardInterrupt:
-        print("\nstopped; what was measured so far is kept")
-    _write(run, out or _RESULTS)
+        print("\nstopped; the cases that were done are kept")
+        status = 130
+    if run.summaries:
+        _write(run, out or _RESULTS)
+    sys.exit(status)
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

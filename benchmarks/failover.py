@@ -115,20 +115,20 @@ def measure_failover(case: FailoverCase, done: Measurement, pace: Pace) -> None:
                 requests="mixed",
                 connections=32,
                 proxy_pid=proxy.pid,
-                warmup=_WARMUP,
-                measure=case.before + case.faulty + case.after,
+                warmup=_WARMUP * pace.failover_scale,
+                measure=(case.before + case.faulty + case.after) * pace.failover_scale,
                 rate=case.rate,
             )
-            result = _run_through(case, spec, stage, backends[0])
+            result = _run_through(case, spec, stage, backends[0], pace.failover_scale)
         done.errors = result.errors
         done.figures = _figures(result, _done_twice([backend.ledger for backend in backends]))
 
 
-def _run_through(case: FailoverCase, spec: LoadSpec, stage: Stage, victim: FragileBackend) -> LoadResult:
+def _run_through(case: FailoverCase, spec: LoadSpec, stage: Stage, victim: FragileBackend, scale: float) -> LoadResult:
     with talking("load", asdict(spec), stage) as load:
         next_line(load, stage)  # the window is open
-        time.sleep(case.before)
-        _FAULTS[case.fault](victim, case.faulty)
+        time.sleep(case.before * scale)
+        _FAULTS[case.fault](victim, case.faulty * scale)
         return LoadResult(**json.loads(next_line(load, stage)))
 
 

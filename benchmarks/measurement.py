@@ -59,6 +59,10 @@ class Pace:
     rounds: int = 3
     warmup: float = 0.7
     measure: float = 2.0
+    other_rounds: int = 3
+    """Rounds of the memory and failover cases, which differ less from one to the next."""
+    failover_scale: float = 1.0
+    """By which the phases of a failover case are shortened."""
 
 
-QUICK_PACE = Pace(rounds=3, warmup=0.4, measure=0.8)
+QUICK_PACE = Pace(rounds=3, warmup=0.4, measure=0.8, other_rounds=1, failover_scale=0.4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 
-from benchmarks.cases import Case, FailoverCase, LoadCase
+from benchmarks.cases import Case, FailoverCase, LoadCase, MemoryCase
 from benchmarks.failover import measure_failover
 from benchmarks.measurement import Measurement, Pace
 from benchmarks.memory import measure_memory
@@ -18,13 +18,19 @@ def run_case(case: Case, peers: list[str], pace: Pace) -> Iterator[Measurement]:
     """All rounds of a case. The first proxy of a round is the second of the one before."""
     peers = [peer for peer in peers if peer not in case.leaves_out]
     hopeless: dict[str, str] = {}
-    for number in range(min(pace.rounds, case.most_rounds)):
+    for number in range(_rounds_of(case, pace)):
         shift = number % len(peers) if peers else 0
         for peer in peers[shift:] + peers[:shift]:
             done = Measurement(case.name, peer, number, trouble=hopeless.get(peer, ""))
             if not done.trouble:
                 hopeless[peer] = done.trouble = _measure(case, done, pace)
             yield done
+
+
+def _rounds_of(case: Case, pace: Pace) -> int:
+    if isinstance(case, LoadCase):
+        return pace.rounds
+    return 1 if isinstance(case, MemoryCase) and case.requests else pace.other_rounds
 
 
 def _measure(case: Case, done: Measurement, pace: Pace) -> str:

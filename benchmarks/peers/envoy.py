@@ -109,7 +109,7 @@ def _route(setup: Setup, retry_on: str) -> dict[str, Any]:
                         },
                     }
                 ],
-                "host_selection_retry_max_attempts": 3,
+                "host_selection_retry_max_attempts": 20,
             },
         }
     }

@@ -11,6 +11,9 @@ _CONFIG = """\
 global
     nbthread {workers}
     maxconn 6000
+    # Else it gives up idle backend connections from 1,500 clients on, and pays for new ones twice over.
+    tune.pool-low-fd-ratio 80
+    tune.pool-high-fd-ratio 90
     ssl-server-verify none
     stats socket {folder}/haproxy.sock mode 600
 defaults
