@@ -69,8 +69,9 @@ def ask(endpoint: Endpoint, method: str, target: str, token: str = "", document:
         answer = connection.getresponse()
         text = answer.read()
     except (OSError, http.client.HTTPException) as error:
+        reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else error
         raise Unreachable(
-            f"the admin endpoint {endpoint} can't be reached: {error}\n"
+            f"the admin endpoint {endpoint} can't be reached: {reason}\n"
             "Is the proxy running? Say where with --admin ADDRESS or FAILOVER_PROXY_ADMIN."
         ) from error
     finally:
@@ -92,11 +93,20 @@ def _parse(endpoint: Endpoint, status: int, text: bytes) -> Any:
     return document
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self._path)
+
+
 def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
-    if not endpoint.path:
-        return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT)
-    connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT)
-    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.sock.settimeout(TIMEOUT)
-    connection.sock.connect(endpoint.path)
-    return connection
+    if endpoint.path:
+        return _UnixConnection(endpoint.path)
+    return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT)

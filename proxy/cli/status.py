@@ -73,7 +73,7 @@ def table(pools: list[Json]) -> Iterator[str]:
     for number, pool in enumerate(pools):
         if number:
             yield ""
-        panic = " PANIC: too few are well, so all but drained ones are tried" if pool["panic"] else ""
+        panic = "  PANIC: too few are well, so verdicts are not believed" if pool["panic"] else ""
         yield _cut(f"POOL {pool['name']}  {pool['available']} of {pool['total']} available{panic}", WIDTH)
         yield _row(HEADER)
         for backend in pool["backends"]:

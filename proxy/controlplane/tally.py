@@ -124,7 +124,9 @@ class Tally:
             self.lose(report.worker)
         self.live[report.worker] = report
         self._totals = None
-        if not self._samples or report.at - self._samples[-1][0] >= SAMPLE_EVERY:
+        if not self._samples:
+            self._samples.append((report.at, {}))
+        elif report.at - self._samples[-1][0] >= SAMPLE_EVERY:
             backends = self.totals().backends
             self._samples.append((report.at, {key: one.durations.buckets for key, one in backends.items()}))
 
@@ -151,7 +153,7 @@ class Tally:
         """Attempts of about the last minute by bucket."""
         now = self.backend(key).durations.buckets
         before = self._samples[0][1].get(key) if self._samples else None
-        return now if before is None else tuple(map(sub, now, before))
+        return tuple(map(sub, now, before)) if before else now
 
 
 def quantile(buckets: Sequence[int], share: float) -> float | None:

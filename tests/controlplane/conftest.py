@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
+from proxy.controlplane.admin import Admin
+from proxy.controlplane.dates import Dates
+from proxy.controlplane.registry import BackendRecord, Registry
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy
 from proxy.core.messages import (
+    AdminState,
     BackendCounts,
     BreakerNews,
     Decoder,
@@ -30,10 +36,11 @@ from proxy.core.settings import Address, AdminSettings, BackendSettings, Listene
 
 BRIDGE = Path(__file__).with_name("bridge.py")
 ANY_PORT = Address("127.0.0.1", 0)
-UNPROBED = HealthPolicy(interval=3600.0, fast_interval=3600.0, jitter=1.0)
+UNPROBED = HealthPolicy(interval=1e7, fast_interval=1e7, jitter=1.0)
 """Probes so rare that none comes within a test."""
 
 M = TypeVar("M")
+OpenApi = Callable[..., Awaitable["Api"]]
 
 
 def make_settings(*addresses: Address, health: HealthPolicy = UNPROBED, **changes: object) -> Settings:
@@ -201,6 +208,55 @@ class Stage:
             await self._client.close()
 
 
+@dataclass
+class Control:
+    """A supervisor's admin side over a real registry."""
+
+    registry: Registry
+    readiness_is: str = "ready"
+    orders: list[tuple[str, object]] = field(default_factory=list)
+
+    def readiness(self) -> str:
+        return self.readiness_is
+
+    def restarts(self) -> int:
+        return 2
+
+    def set_admin(self, record: BackendRecord, state: AdminState) -> None:
+        self.orders.append((record.settings.name, state))
+        self.registry.set_admin(record, state, 10.0)
+
+    def set_weight(self, record: BackendRecord, weight: int | None) -> None:
+        self.orders.append((record.settings.name, weight))
+        self.registry.set_weight(record, weight, 10.0)
+
+
+class Api:
+    """A client of an admin endpoint."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.control = Control(Registry(settings, 0.0))
+        dates = Dates(lambda: 0.0, lambda: 1_700_000_000.0)
+        self.admin = Admin(self.control, settings.admin, dates)
+        self.client: TestClient
+
+    async def open(self) -> None:
+        application = self.admin._runner.app
+        self.client = TestClient(TestServer(application))
+        await self.client.start_server()
+
+    async def get(self, path: str, **headers: str) -> tuple[int, object]:
+        return await self.send("GET", path, headers=headers)
+
+    async def patch(self, path: str, document: object, **headers: str) -> tuple[int, object]:
+        return await self.send("PATCH", path, data=json.dumps(document), headers=headers)
+
+    async def send(self, method: str, path: str, **arguments: object) -> tuple[int, object]:
+        async with self.client.request(method, path, **arguments) as answer:
+            is_json = "json" in answer.content_type
+            return answer.status, await (answer.json(content_type=None) if is_json else answer.text())
+
+
 @pytest.fixture
 def make() -> Make:
     return Make()
@@ -214,3 +270,24 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await stage.close()
     server.close()
     await server.wait_closed()
+
+
+@pytest.fixture
+async def open_api(make: Make) -> AsyncIterator[OpenApi]:
+    """Opens admin endpoints on settings that differ as told."""
+    opened: list[Api] = []
+
+    async def open_api(**changes: object) -> Api:
+        api = Api(make.settings(**changes))
+        await api.open()
+        opened.append(api)
+        return api
+
+    yield open_api
+    for api in opened:
+        await api.client.close()
+
+
+@pytest.fixture
+async def api(open_api: OpenApi) -> Api:
+    return await open_api()

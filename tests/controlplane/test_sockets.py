@@ -58,7 +58,7 @@ def test_an_address_of_another_machine_is_named() -> None:
 
 def test_a_name_that_cannot_be_one_is_named() -> None:
     """A label over 63 characters raises something else than an OSError."""
-    with pytest.raises(StartError, match="admin: cannot bind x{64}:80: "):
+    with pytest.raises(StartError, match=r"admin: cannot bind x{64}:80: "):
         bind_admin(Address("x" * 64, 80))
 
 

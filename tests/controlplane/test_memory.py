@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from proxy.controlplane.memory import FILE, Memory, recall
+from proxy.core.health import HealthState
+from proxy.core.messages import AdminState, BackendState
+from tests.controlplane.conftest import Make, Stage
+
+KEY = ("app", "b0")
+OUT = BackendState(AdminState.MAINT, HealthState.DOWN, 3)
+
+
+async def remember(folder: Path, *states: BackendState) -> None:
+    current: dict[tuple[str, str], BackendState] = {}
+    memory = Memory(str(folder), lambda: dict(current))
+    for state in states:
+        current[KEY] = state
+        memory.keep()
+    await memory.settle()
+
+
+async def test_what_was_kept_is_recalled(tmp_path: Path) -> None:
+    await remember(tmp_path / "deep" / "state", OUT)
+
+    assert {KEY: OUT} == recall(str(tmp_path / "deep" / "state"))
+
+
+async def test_the_newest_state_wins(tmp_path: Path) -> None:
+    await remember(tmp_path, BackendState(), OUT)
+
+    assert {KEY: OUT} == recall(str(tmp_path))
+
+
+async def test_without_a_folder_nothing_is_kept_nor_recalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("", dict)
+
+    memory.keep()
+    await memory.settle()
+
+    assert ([], {}) == (list(tmp_path.iterdir()), recall(""))
+
+
+async def test_no_address_is_kept(tmp_path: Path) -> None:
+    """An address that has changed since must not come back."""
+    await remember(tmp_path, OUT)
+
+    document = json.loads((tmp_path / FILE).read_text())
+    assert {"admin": "maint", "weight": 3, "health": "down"} == document["pools"]["app"]["b0"]
+
+
+async def test_a_disk_that_fails_costs_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+
+    await remember(tmp_path / "file" / "state", OUT)
+
+    assert [logging.ERROR] == [record.levelno for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"pools": 3}',
+        '{"pools": {"app": {"b0": {}}}}',
+        '{"pools": {"app": {"b0": {"admin": "asleep", "weight": null, "health": "up"}}}}',
+        '{"pools": {"app": {"b0": {"admin": "ready", "weight": -1, "health": "up"}}}}',
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said_and_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    (tmp_path / FILE).write_text(content)
+
+    assert {} == recall(str(tmp_path))
+    assert [logging.ERROR] == [record.levelno for record in caplog.records]
+
+
+async def test_the_administrators_intent_survives_a_restart(stage: Stage, make: Make, tmp_path: Path) -> None:
+    settings = make.settings(state_dir=str(tmp_path / "state"))
+    supervisor, [worker] = await stage.serve(settings)
+    await stage.ask(supervisor, "/v1/pools/app/backends/b0", "PATCH", json={"state": "maint", "weight": 4})
+    supervisor.stop(quick=True)
+    worker.end()
+    await stage.ended(supervisor)
+
+    await stage.supervise(settings)
+
+    snapshot = await (await stage.worker()).start()
+    assert BackendState(AdminState.MAINT, HealthState.UP, 4) == snapshot.backends[KEY]
