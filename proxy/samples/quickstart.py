@@ -1,5 +1,6 @@
 """`make run`: the proxy on `conf/quickstart.yaml`, and the backends which that file names, until Ctrl-C.
 
+Another file whose backends are ports of this machine may be named as an argument.
 A backend that is killed comes back after some seconds, as it would under any service manager.
 """
 
@@ -64,24 +65,23 @@ def _introduce(backends: list[SampleBackend], listener: str) -> None:
         print(
             f"backend    http://{backend.address}  pid {backend.process.pid}, faults on http://{backend.control}/_fault"
         )
-    first, second, *_ = backends
-    print(
-        f"""
-Try, in another terminal:
-  curl http://{listener}/                      who answers?
-  kill -9 {first.process.pid:<32}     it is out, nobody notices, and it comes back
-  kill -STOP {second.process.pid:<29}     it hangs; kill -CONT {second.process.pid} ends that
-  .venv/bin/failover-proxy status              why is a backend out?
-Ctrl-C ends everything.
-""",
-        flush=True,
-    )
+    first, second, *_ = [backend.process.pid for backend in backends] * 2
+    tour = {
+        f"curl http://{listener}/": "who answers?",
+        f"kill -9 {first}": "it is out, nobody notices, and it comes back",
+        f"kill -STOP {second}": f"it hangs; kill -CONT {second} ends that",
+        ".venv/bin/failover-proxy status": "which backend is out, and why?",
+    }
+    print("\nTry, in another terminal:")
+    for command, effect in tour.items():
+        print(f"  {command:<36}{effect}")
+    print("Ctrl-C ends everything.\n", flush=True)
 
 
 def main() -> int:
     """Serve; the exit code."""
     try:
-        return uvloop.run(serve(CONFIG))
+        return uvloop.run(serve(Path(sys.argv[1]) if len(sys.argv) > 1 else CONFIG))
     except ConfigError as error:
         print(error.render(), file=sys.stderr)
         return 78
