@@ -67,7 +67,7 @@ def _listeners(reading: Reading) -> Iterator[Finding]:
                 yield Finding(("listeners", key, "name"), f"this listener is named '{key}' by its key", at_key=True)
         places: list[tuple[Path, Address]] = [(("listeners", key), one.address) for key, one in listeners.items()]
     else:
-        names = [(("listeners", n, "name"), one.name or str(one.address)) for n, one in enumerate(listeners)]
+        names = [(("listeners", n, "name"), one.name) for n, one in enumerate(listeners) if one.name]
         yield from _given_twice(reading, names, "listeners are named")
         places = [(("listeners", number), one.address) for number, one in enumerate(listeners)]
     places.append((("admin", "address"), reading.config.admin.address))
@@ -117,7 +117,8 @@ def _pools(reading: Reading) -> Iterator[Finding]:
 def _backends(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
     place: Path = ("pools", name, "backends")
     for number, backend in enumerate(pool.backends):
-        if backend.address is None and backend.url is None:
+        # Whoever mistyped one of them need not hear that both are missing.
+        if not (backend.address or backend.url) and reading.is_sure(*reading.document.locate((*place, number))[0]):
             yield Finding((*place, number), "needs 'address' or 'url'")
         if backend.address is not None and backend.url is not None:
             yield Finding((*place, number, "url"), "a backend has one address, and 'address' is given", at_key=True)
@@ -234,7 +235,7 @@ def _match(number: int, route: Route) -> Iterator[Finding]:
 
 def _rewriting(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
     place: Path = ("routes", number)
-    if route.answer is not None or route.redirect is not None:
+    if reading.has(*place, "answer") or reading.has(*place, "redirect"):
         for key in ("strip_prefix", "preserve_host"):
             if reading.has(*place, key):
                 yield Finding((*place, key), "does nothing without 'pool' or 'split'", at_key=True)

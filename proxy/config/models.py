@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
-from pydantic.json_schema import SkipJsonSchema
 
 from proxy.config.names import (
     BACKEND_ADDRESS,
@@ -59,7 +58,6 @@ ADMIN = settings.AdminSettings()
 SETTINGS = settings.Settings((), (), ())
 
 Name = Annotated[str, NAME]
-Absent = SkipJsonSchema[None]
 Address = Annotated[settings.Address, LISTENING_ADDRESS]
 
 
@@ -88,7 +86,7 @@ class Backend(Block):
     """1 serves first; a higher tier serves when the lower ones can't."""
     region: Annotated[str, REGION] = ""
     """Where it stands."""
-    max_in_flight: Annotated[int | None, or_word(whole(1, MOST), "none")] = None
+    max_in_flight: Annotated[int | None, or_word(whole(1, MOST), "none")] = Field(default_factory=lambda: None)
     """Requests at a time, over all workers; without it, the pool's `limits.max_in_flight`."""
 
 
@@ -169,10 +167,10 @@ class Route(Block):
     match: Match = Field(default_factory=Match)
     pool: Annotated[str | None, NAME] = None
     """The pool that serves."""
-    split: dict[Name, Annotated[float, share(0, 1)]] | Absent = None
+    split: dict[Name, Annotated[float, share(0, 1)]] | None = None
     """Several pools and their shares, which add up to 100%."""
-    answer: Answer | Absent = None
-    redirect: Redirect | Absent = None
+    answer: Answer | None = None
+    redirect: Redirect | None = None
     strip_prefix: Annotated[str, PREFIX] = ""
     """Taken off the path before it goes to the backend. Needs a `match.path` that begins with it."""
     preserve_host: Annotated[bool, FLAG] = ROUTE.preserve_host
@@ -212,7 +210,7 @@ class Admin(Block):
 
     address: Address = ADMIN.address
     """Where it listens."""
-    token: Annotated[Secret | Absent, BeforeValidator(_inline_secret)] = None
+    token: Annotated[Secret | None, BeforeValidator(_inline_secret)] = None
     """The bearer token that requests must bring. Required on every address but loopback and Unix sockets."""
 
 

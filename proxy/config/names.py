@@ -16,21 +16,23 @@ from proxy.config.quantities import Quantity, WrongValueError, is_number, number
 from proxy.core.retry import CONDITIONS
 from proxy.core.settings import Address, HashOn
 
-NAME = text("a name of letters, digits and . _ -", "[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "'checkout'")
-BACKEND_NAME = text("a name without spaces, quotes and commas", r"[!#-+\--\[\]-~]{1,128}", "'eu-1'")
-REGION = text("a region's name of letters, digits and . _ -", "[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "'eu-west'")
-ENVIRONMENT_NAME = text("an environment variable's name", "[A-Za-z_][A-Za-z0-9_]*", "ADMIN_TOKEN")
-FILE = text("a file's path", r"[^\x00-\x1f\x7f]+", "'./state'")
+NAME = text("name", "a name of letters, digits and . _ -", "[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "'checkout'")
+BACKEND_NAME = text("name", "a name without spaces, quotes and commas", r"[!#-+\--\[\]-~]{1,128}", "'eu-1'")
+REGION = text("name", "a region's name of letters, digits and . _ -", "[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "'eu-west'")
+ENVIRONMENT_NAME = text("variable's name", "an environment variable's name", "[A-Za-z_][A-Za-z0-9_]*", "ADMIN_TOKEN")
+FILE = text("path", "a file's path", r"[^\x00-\x1f\x7f]+", "'./state'")
 
 _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _FIELD_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*"
-HEADER = text("a header's name", _FIELD_NAME, "X-Canary")
-COOKIE = text("a cookie's name", _FIELD_NAME, "session")
-HEADER_VALUE = text("one line of text", _FIELD_VALUE, "'always'")
-CONTENT_TYPE = text("a media type", r"[!-~]+/[ -~]+", "text/plain")
-PROBE_PATH = text("a path that begins with '/'", '/[!-"$-~]*', "/healthz")
-PREFIX = text("a path that begins with '/' and does not end with one", '(?:/[!-"$->@-~]*)?/[!-"$-.0->@-~]+', "/api")
-BODY = text("text", r"[^\ud800-\udfff]*", "'gone'")
+HEADER = text("header's name", "a header's name", _FIELD_NAME, "X-Canary")
+COOKIE = text("cookie's name", "a cookie's name", _FIELD_NAME, "session")
+HEADER_VALUE = text("text", "one line of text", _FIELD_VALUE, "'always'")
+CONTENT_TYPE = text("media type", "a media type", r"[!-~]+/[ -~]+", "text/plain")
+PROBE_PATH = text("path", "a path that begins with '/'", '/[!-"$-~]*', "/healthz")
+PREFIX = text(
+    "path", "a path that begins with '/' and does not end with one", '(?:/[!-"$->@-~]*)?/[!-"$-.0->@-~]+', "/api"
+)
+BODY = text("text", "text", r"[^\ud800-\udfff]*", "'gone'")
 
 
 # Addresses
@@ -116,8 +118,13 @@ def _address_meant(value: str) -> str:
     return f"; the port is missing, such as {value}:8080" if is_host else ""
 
 
+def write_address(address: Address | None) -> str | None:
+    """Write it as a file would."""
+    return None if address is None else str(address)
+
+
 LISTENING_ADDRESS = Quantity(
-    "address", read_listening_address, {"type": "string", "pattern": f"^({_ADDRESS_PATTERN})$"}, str
+    "address", read_listening_address, {"type": "string", "pattern": f"^({_ADDRESS_PATTERN})$"}, write_address
 )
 BACKEND_ADDRESS = Quantity(
     "address or URL",
@@ -126,7 +133,7 @@ BACKEND_ADDRESS = Quantity(
         "type": "string",
         "pattern": rf"^([Hh][Tt][Tt][Pp]://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{{1,5}})?/?|{_ADDRESS_PATTERN})$",
     },
-    str,
+    write_address,
 )
 
 

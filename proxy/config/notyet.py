@@ -1,7 +1,7 @@
 """What the language has words for and the proxy can't do yet: refused by name, never silently ignored.
 
-One line each: building a feature deletes its line. `*` stands for one key or list position. A value is refused that
-begins with one of the words on the right; any value, where there is none.
+One line each: building a feature deletes its line. `*` stands for one key or list position, `**` for any number of
+them. A value is refused that begins with one of the words on the right; any value, where there is none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from proxy.config.mistakes import Finding, Path
 
+REFUSAL = "not supported yet"
 ANYTHING: tuple[str, ...] = ()
 
 NOT_YET: dict[str, tuple[str, ...]] = {
@@ -31,34 +32,38 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "pools.*.tls": ANYTHING,
     "pools.*.proxy_protocol": ANYTHING,
     "pools.*.sticky": ANYTHING,
-    "pools.*.*": ("https://",),
-    "pools.*.backends.*": ("https://",),
-    "pools.*.*.url": ("https://",),
-    "pools.*.backends.*.url": ("https://",),
+    "pools.**": ("https://",),
     "routes.*.sticky": ANYTHING,
 }
 
+_PARTS = {"*": "[^\0]*", "**": ".*"}
 _PATTERNS = {
-    re.compile("\0".join("[^\0]*" if part == "*" else re.escape(part) for part in pattern.split("."))): words
+    re.compile("\0".join(_PARTS.get(part) or re.escape(part) for part in pattern.split(".")), re.DOTALL): words
     for pattern, words in NOT_YET.items()
 }
-_DEEPEST = max(pattern.count(".") for pattern in NOT_YET) + 1
+# One look at each path, however long the table.
+_ANY = re.compile("|".join(pattern.pattern for pattern in _PATTERNS), re.DOTALL)
 
 
 def not_yet(data: object, path: Path = ()) -> Iterator[Finding]:
     """Find what the proxy can't do yet."""
-    name = "\0".join(map(str, path))
-    words = next(
-        (words for pattern, words in _PATTERNS.items() if pattern.fullmatch(name) and _is_meant(data, words)), None
-    )
-    if words is not None:
-        word = next((f"'{word}' is " for word in words if str(data).startswith(word)), "")
-        yield Finding(path, f"{word}not supported yet", at_key=not words)
-    elif len(path) < _DEEPEST:
-        children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-        for key, child in children:
-            yield from not_yet(child, (*path, key))
+    message = _refusal("\0".join(map(str, path)), data)
+    if message is not None:
+        yield Finding(path, message, at_key=message == REFUSAL)
+        return
+    children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, child in children:
+        yield from not_yet(child, (*path, key))
 
 
-def _is_meant(data: object, words: tuple[str, ...]) -> bool:
-    return not words or (isinstance(data, str) and data.startswith(words))
+def _refusal(name: str, value: object) -> str | None:
+    if not _ANY.fullmatch(name):
+        return None
+    for pattern, words in _PATTERNS.items():
+        if pattern.fullmatch(name):
+            if not words:
+                return REFUSAL
+            for word in words:
+                if isinstance(value, str) and value.startswith(word):
+                    return f"'{word}' is {REFUSAL}"
+    return None

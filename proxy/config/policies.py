@@ -76,7 +76,7 @@ def _at_key(message: str) -> PydanticCustomError:
 def _again(error: Any) -> InitErrorDetails:
     """An error that pydantic reported, to be reported once more."""
     kind = PydanticCustomError(error["type"], "{message}", {"message": error["msg"]})
-    return InitErrorDetails(type=kind, loc=error["loc"], input=None)
+    return InitErrorDetails(type=kind, loc=error["loc"], input=error["input"])
 
 
 class PoolTimeouts(Block):

@@ -71,7 +71,8 @@ def or_word(quantity: Quantity, word: str) -> Quantity:
             return quantity.read(value)
         except WrongValueError as error:
             hint = nearest(value, [word]) if isinstance(value, str) else ""
-            raise WrongValueError(f"{error}{hint}") from None
+            message = re.sub("^expected ", f"expected '{word}' or ", str(error))
+            raise WrongValueError(f"{message}{hint}") from None
 
     return Quantity(
         name=f"{quantity.name} or `{word}`",
@@ -107,7 +108,7 @@ def whole(least: int, most: int) -> Quantity:
             raise WrongValueError(f"must be from {least} to {most}, not {found}")
         return found
 
-    return Quantity("whole number", read, {"type": "integer", "minimum": least, "maximum": most})
+    return Quantity(f"whole number ({least} to {most})", read, {"type": "integer", "minimum": least, "maximum": most})
 
 
 def _unquoted(value: object) -> str:
@@ -311,17 +312,17 @@ def choice(what: str, names: Sequence[str]) -> Quantity:
     return Quantity(one_of([f"`{name}`" for name in names]), read, {"enum": list(names)})
 
 
-def text(name: str, pattern: str, example: str) -> Quantity:
+def text(name: str, expected: str, pattern: str, example: str) -> Quantity:
     """Text of a certain look."""
     compiled = re.compile(pattern)
 
     def read(value: object) -> str:
         if is_number(value) or isinstance(value, bool):
             raise WrongValueError(
-                f'expected {name}, not the value {quoted(value)}; as text it is written "{quoted(value)}"'
+                f'expected {expected}, not the value {quoted(value)}; as text it is written "{quoted(value)}"'
             )
         if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise WrongValueError(f"expected {name} such as {example}, not {quoted(value)}")
+            raise WrongValueError(f"expected {expected} such as {example}, not {quoted(value)}")
         return str(value)
 
     return Quantity(name, read, {"type": "string", "pattern": f"^(?:{pattern})$"})

@@ -25,6 +25,16 @@ class _AsWritten(GenerateJsonSchema):
         # Nothing is a value that no file can give: the key is left out.
         return {**inner, "default": default} if default not in (None, "", [], ()) else inner
 
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        # Names are checked too, and the values keep their title. No variable is put into a key.
+        names = self.generate_inner(schema["keys_schema"])["anyOf"][0]
+        values = self.generate_inner(schema["values_schema"])
+        return {**super().dict_schema(schema), "propertyNames": names, "additionalProperties": values}
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        # None stands for a key that is not there.
+        return self.generate_inner(schema["schema"])
+
 
 def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12."""

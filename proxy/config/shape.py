@@ -7,26 +7,26 @@ that was mended like this.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from proxy.config.mistakes import Finding, Path
+from proxy.config.mistakes import Finding, Path, quoted
 from proxy.config.models import Config
 from proxy.config.tree import Document
 
 ROUNDS = 20
 """Most times to read again. Each time something is gone that was wrong, so people's files need one or two."""
 
-MESSAGES = {
-    "dict_type": "expected a map",
-    "too_short": "must not be empty",
-    "tuple_type": "expected a list",
+MESSAGES: dict[str, Callable[[Any], str]] = {
+    "dict_type": lambda value: f"expected a map, not {quoted(value)}",
+    "too_short": lambda _: "must not be empty",
+    "tuple_type": lambda value: f"expected a list, not {quoted(value)}",
 }
-"""What pydantic's own kinds of errors are called here."""
+"""What pydantic's own kinds of errors are called here, with the value that they are about."""
 
 STAND_INS: dict[Path, Any] = {
     ("listeners",): ["stand-in.invalid:0"],
@@ -55,7 +55,7 @@ def shape(document: Document, known: Sequence[Finding]) -> Shape:
     data = document.data()
     result = Shape(aside={finding.path for finding in known})
     result.config, errors = _read(data)
-    found = [_finding(error) for error in errors]
+    found = [_finding(error) for error in errors if not _is_consequence(error)]
     result.findings = [one for one in found if not is_below(document.locate(one.path)[0], result.aside)]
     for finding in known:
         _put_aside(data, finding.path)
@@ -63,7 +63,8 @@ def shape(document: Document, known: Sequence[Finding]) -> Shape:
         result.config, errors = _read(data)
         if result.config is not None:
             break
-        result.aside.update([_put_aside(data, error["loc"]) for error in errors])
+        for error in errors:
+            _mend(data, error, document, result.aside)
     return result
 
 
@@ -76,7 +77,7 @@ def _read(data: object) -> tuple[Config | None, list[Any]]:
     try:
         return Config.model_validate(data), []
     except ValidationError as error:
-        return None, error.errors(include_url=False, include_context=False, include_input=False)
+        return None, error.errors(include_url=False, include_context=False)
 
 
 def _finding(error: Any) -> Finding:
@@ -84,33 +85,49 @@ def _finding(error: Any) -> Finding:
     if error["type"] == "missing":
         return Finding(path, f"'{path[-1]}' is missing", at_key=True)
     at_key = error["type"] == "wrong_key" or path[-1:] == ("[key]",)
-    return Finding(path, MESSAGES.get(error["type"], error["msg"]), at_key)
+    say = MESSAGES.get(error["type"])
+    return Finding(path, say(error["input"]) if say else error["msg"], at_key)
 
 
-def _put_aside(top: Any, path: tuple[Any, ...]) -> Path:
-    """Take what is at a path out of the data; the path of what had to go for that."""
-    holders: list[Any] = []
-    real: Path = ()
-    data = top
-    for part in path:
-        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and part in range(len(data))):
-            holders.append(data)
-            real = (*real, part)
-            data = data[part]
-    if isinstance(data, dict) and _pattern((*real, path[-1])) in STAND_INS:
-        # A key that is missing.
-        data[path[-1]] = deepcopy(STAND_INS[_pattern((*real, path[-1]))])
-        return (*real, path[-1])
-    while real:
-        holder, key = holders.pop(), real[-1]
-        if _pattern(real) in STAND_INS and path[-1] != "[key]":
-            holder[key] = deepcopy(STAND_INS[_pattern(real)])
-            return real
+def _is_consequence(error: Any) -> bool:
+    """Whether a list is called too short only because what is in it is wrong."""
+    return error["type"] == "too_short" and bool(error["input"])
+
+
+def _mend(data: Any, error: Any, document: Document, aside: set[Path]) -> None:
+    """Change the data so that this error is gone, and note what of the file no longer counts."""
+    path: Path = error["loc"]
+    is_missing = error["type"] == "missing"
+    real = document.locate(path[:-1] if is_missing else path)[0]
+    missing = STAND_INS.get(_pattern((*real, path[-1]))) if is_missing else None
+    if missing is not None:
+        _at(data, real)[path[-1]] = deepcopy(missing)
+        aside.add((*real, path[-1]))
+    elif path[-1] == "[key]":
+        _at(data, real[:-1]).pop(real[-1], None)
+        aside.add(real)
+    elif not is_below(real, aside):
+        aside.add(_put_aside(data, real))
+
+
+def _put_aside(data: Any, path: Path) -> Path:
+    """Replace what is at a path, or take it out; the path of what had to go for that."""
+    while path:
+        holder, key = _at(data, path[:-1]), path[-1]
+        if _pattern(path) in STAND_INS:
+            holder[key] = deepcopy(STAND_INS[_pattern(path)])
+            return path
         if isinstance(holder, dict):
             del holder[key]
-            return real
-        real = real[:-1]
-    return real
+            return path
+        path = path[:-1]
+    return path
+
+
+def _at(data: Any, path: Path) -> Any:
+    for part in path:
+        data = data[part]
+    return data
 
 
 def _pattern(path: Path) -> Path:
