@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import site
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from proxy.controlplane.channel import Channel
@@ -21,7 +24,10 @@ from proxy.core.messages import BreakerNews, Drain, Message, ProbePassed, Snapsh
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "proxy.dataplane.worker")
+COMMAND = (sys.executable, "-P", "-m", "proxy.dataplane.worker")
+"""-P: something else named `proxy` in the current folder must not be run in our place."""
+PACKAGES = str(Path(__file__).parents[2])
+"""Where our package is."""
 SETTLED_AFTER = 10.0
 """Seconds that a worker must have served for its death not to count as one of a series."""
 BACK_OFF = 0.25
@@ -53,6 +59,15 @@ class Owner(Protocol):
 
     def lost(self, worker: int) -> None:
         """A worker's process has ended, and everything that it said has been taken."""
+
+
+def _environment() -> dict[str, str]:
+    """Ours, so that a worker finds our package where it is not installed but run from its source."""
+    environment = dict(os.environ)
+    if PACKAGES not in site.getsitepackages():
+        paths = [environment.get("PYTHONPATH", ""), PACKAGES]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
 
 
 def next_delay(deaths: int) -> float:
@@ -192,7 +207,12 @@ class Worker:
             arguments += ["--listener", name]
         inherited = [control.fileno(), *(one.sockets[self.number].fileno() for one in self._listeners)]
         return await asyncio.create_subprocess_exec(
-            *self._command, *arguments, stdin=asyncio.subprocess.DEVNULL, pass_fds=inherited, start_new_session=True
+            *self._command,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=inherited,
+            start_new_session=True,
+            env=_environment(),
         )
 
     def _brief(self, channel: Channel) -> None:

@@ -80,7 +80,7 @@ class BackendRecord:
         """The Breakers of all workers as one: open in any is open."""
         return max(self.breakers.values(), key=lambda b: (_RANK[b.state], b.until), default=BreakerView())
 
-    def own_vetoes(self, in_flight: int) -> list[Unavailable]:
+    def own_vetoes(self, tally: Tally) -> list[Unavailable]:
         """Every reason against this Backend but those that depend on others of its Pool."""
         vetoes = []
         if self.admin is not AdminState.READY:
@@ -92,7 +92,7 @@ class BackendRecord:
         if self.breaker().state is not BreakerState.CLOSED:
             vetoes.append(Unavailable.BREAKER_OPEN)
         limit = self.settings.max_in_flight
-        if limit is not None and in_flight >= limit:
+        if limit is not None and tally.in_flight(self.key) >= limit:
             vetoes.append(Unavailable.FULL)
         return vetoes
 
@@ -123,7 +123,7 @@ class PoolRecord:
 
     def refresh(self, tally: Tally, now: float) -> None:
         """Work out each Backend's reasons anew."""
-        vetoes = {r.key: r.own_vetoes(tally.backend(r.key).in_flight) for r in self.backends.values()}
+        vetoes = {r.key: r.own_vetoes(tally) for r in self.backends.values()}
         serving = set(self._serving(vetoes))
         for record in self.backends.values():
             reasons = vetoes[record.key]

@@ -206,11 +206,16 @@ TOLD = frozenset({"health", "admin", "weight"})
 """Subjects of Changes that are in a Snapshot."""
 
 
+ALARMING = frozenset({"down", "open", "true"})
+"""What a Change leads to where something fails: health, Breaker, panic."""
+
+
 def _log_change(change: Change) -> None:
     fields = {"pool": change.pool, "backend": change.backend, "from": change.before, "to": change.after}
     fields["reason"] = change.reason
     shown = {name: value for name, value in fields.items() if value}
-    say(log, logging.INFO, f"{change.subject} changed", **shown)
+    level = logging.WARNING if change.after in ALARMING else logging.INFO
+    say(log, level, f"{change.subject} changed", **shown)
 
 
 def _refuse(unsupported: signal.Signals) -> None:

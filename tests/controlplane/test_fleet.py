@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,15 @@ async def test_workers_do_not_get_ctrl_c(stage: Stage, make: Make) -> None:
     _, [worker] = await stage.serve(make.settings())
 
     assert worker.pid == os.getsid(worker.pid)
+
+
+async def test_a_worker_inherits_its_own_sockets_and_no_others(stage: Stage, make: Make) -> None:
+    """One that held another's control socket would hide its death; one that held the admin's would keep its port."""
+    _, workers = await stage.serve(make.settings(workers=2))
+
+    for worker in workers:
+        files = [str(one.readlink()) for one in Path(f"/proc/{worker.pid}/fd").iterdir()]
+        assert 3 == sum(file.startswith("socket:") for file in files), "control, one listener, and the test's tap"
 
 
 async def test_while_a_worker_stays_away_the_others_get_its_connections(

@@ -31,10 +31,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts `run` on a config in `tmp_path`, and ends what is left of it."""
     started: list[Process] = []
 
-    async def start(config: str, *arguments: str) -> Process:
+    async def start(config: str, *arguments: str, folder: Path = tmp_path) -> Process:
         (tmp_path / "proxy.yaml").write_text(config)
-        command = [sys.executable, "-m", "proxy", "run", str(tmp_path / "proxy.yaml"), *arguments]
-        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+        program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from proxy.__main__ import main; main()"
+        command = [sys.executable, "-P", "-c", program, "run", str(tmp_path / "proxy.yaml"), *arguments]
+        process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=PIPE, stderr=PIPE)
         started.append(process)
         return process
 
@@ -80,6 +81,18 @@ async def test_ctrl_c_ends_it_and_its_workers(start: Start, tmp_path: Path) -> N
     assert 0 == await asyncio.wait_for(process.wait(), 20)
     with pytest.raises(ProcessLookupError):
         os.kill(bound["workers"]["0"], 0)
+
+
+async def test_a_package_of_the_same_name_in_the_current_folder_is_not_run(start: Start, tmp_path: Path) -> None:
+    """Python would look there first."""
+    decoy = tmp_path / "decoy" / "proxy"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise SystemExit('this is not the proxy')")
+    path = tmp_path / "addresses.json"
+
+    await start(CONFIG.format(workers=1), "--addresses", str(path), folder=decoy.parent)
+
+    assert (await addresses(path))["workers"]
 
 
 async def test_a_bad_config_is_78_with_all_mistakes(start: Start) -> None:
