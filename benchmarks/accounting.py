@@ -55,10 +55,11 @@ class CpuMeter:
 
     def used_ns(self) -> int:
         total = 0
-        for pid in process_tree(self._root):
+        # One that ended counts less than nothing here, and its whole life in its parent's `reaped_ns`.
+        for pid in {*self._start, *process_tree(self._root)}:
             own, reaped = self._start.get(pid, (0, 0))
             total += cpu_ns(pid) - own + reaped_ns(pid) - reaped
-        return total
+        return max(total, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _GRACE = 3.0
+_POLL = 0.01
 _LIBC = ctypes.CDLL(None)
 
 
@@ -79,14 +80,12 @@ def running(argv: list[str], cores: Collection[int], log: Path) -> Iterator[subp
         stop(process)
 
 
-def wait_until_it_listens(process: subprocess.Popen[str], port: int, log: Path, patience: float) -> None:
-    """Return when the port accepts connections."""
+def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[str], log: Path, patience: float) -> None:
+    """Return when it is ready; raise with what the program printed when it ended before that, or took too long."""
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+    while time.monotonic() < deadline and process.poll() is None:
+        if is_ready():
             return
-        time.sleep(0.01)
+        time.sleep(_POLL)
     said = log.read_text(errors="replace").strip()[-2000:]
-    raise StartError(f"{' '.join(process.args[:4]) if isinstance(process.args, list) else ''}: {said or 'no answer'}")
+    raise StartError(said or "it never answered")

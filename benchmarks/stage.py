@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -15,11 +18,12 @@ from pathlib import Path
 from benchmarks.load import LoadResult, LoadSpec
 from benchmarks.peers import PEERS
 from benchmarks.peers.contract import Certificate, Setup, UnsupportedError
-from benchmarks.processes import StartError, free_ports, running, wait_until_it_listens
+from benchmarks.processes import StartError, free_ports, running, wait_until
 from benchmarks.traffic import HOST
 
 _START_PATIENCE = 60.0
 _LOAD_PATIENCE = 60.0
+_REQUESTS_PER_WORKER = 4
 _SLOWEST_RATE = 1000
 """Requests a second below which waiting for a number of them is given up."""
 
@@ -95,8 +99,35 @@ def peer_on(stage: Stage, name: str, setup_with: Callable[[Path, int, int], Setu
     setup = setup_with(stage.folder, port, admin_port)
     log = stage.folder / f"{name}.log"
     with running(PEERS[name].command(setup), stage.cores.proxy, log) as process:
-        wait_until_it_listens(process, setup.port, log, _START_PATIENCE)
+        wait_until(lambda: _is_ready(setup), process, log, _START_PATIENCE)
         yield Running(process.pid, port, str(setup.certificate.chain) if setup.certificate else "")
+
+
+def _is_ready(setup: Setup) -> bool:
+    """Whether requests come through. That a port accepts connections says nothing: workers may still be starting.
+
+    The kernel spreads connections over the workers, so that a few in a row have met each of them.
+    """
+    return all(_answers(setup) for _ in range(_REQUESTS_PER_WORKER * setup.workers))
+
+
+def _answers(setup: Setup) -> bool:
+    connection: http.client.HTTPConnection = http.client.HTTPConnection("127.0.0.1", setup.port, timeout=1)
+    if setup.certificate:
+        # Nobody checks here whom it speaks with; the load client does.
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1",
+            setup.port,
+            timeout=1,
+            context=ssl._create_unverified_context(),  # noqa: S323, SLF001
+        )
+    try:
+        connection.request("GET", "/r0/", headers={"Host": HOST})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def run_load(spec: LoadSpec, stage: Stage) -> LoadResult:
