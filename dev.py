@@ -105,7 +105,10 @@ def make_environment() -> None:
     shutil.rmtree(str(VENV), ignore_errors=True)
     if subprocess.call([python, "-m", "venv", str(VENV)], stdout=subprocess.DEVNULL):
         shutil.rmtree(str(VENV), ignore_errors=True)
-        stop(f"{python} cannot make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv")
+        stop(
+            f"{python} cannot make a virtual environment. "
+            "On Debian or Ubuntu: apt-get install python{}.{}-venv".format(*version_of(python) or (3, 11))
+        )
     site_packages = next(VENV.glob("lib/python3*/site-packages"))
     (site_packages / "failover-proxy.pth").write_text(f"{ROOT}\n")
     command = VENV / "bin/failover-proxy"

@@ -162,7 +162,7 @@ class OpenLoopClient:
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = await self._ask(request)
-            verdict, description = judge(answer, body), f"{answer.status} {answer.body[:200].decode(errors='replace')}"
+            verdict, description = judge(answer, body), f"{answer.status} {answer.body[:100].decode(errors='replace')}"
         except BrokenOffError as error:
             verdict = Verdict.UNKNOWN if body else Verdict.FAILED
             description = f"the answer broke off: {error}"
