@@ -29,7 +29,7 @@ COMMAND = (sys.executable, "-P", "-m", "proxy.dataplane.worker")
 PACKAGES = str(Path(__file__).parents[2])
 """Where our package is."""
 SETTLED_AFTER = 10.0
-"""Seconds that a worker must have served for its death not to count as one of a series."""
+"""Seconds after its start from which the death of a worker that serves begins a new series."""
 BACK_OFF = 0.25
 """Seconds before the second restart of a series; the first comes at once, each later one takes twice as long."""
 BACK_OFF_MAX = 8.0

@@ -70,17 +70,28 @@ def test_no_host_means_every_ipv4_address() -> None:
 
 
 def test_ipv6_leaves_the_ipv4_port_alone() -> None:
-    """`[::]:80` and `0.0.0.0:80` can both be listeners. A machine without IPv6 says so and names the address."""
-    try:
-        bound = bind_listener(ListenerSettings("web", Address("::", 0)), 1)
-    except StartError as error:
-        assert "listener web: cannot bind [::]:0: " in str(error)
+    """`[::]:80` and `0.0.0.0:80` can both be listeners. A machine without IPv6 is told which address is the trouble."""
+    six = ListenerSettings("web", Address("::", 0))
+    if not has_ipv6():
+        with pytest.raises(StartError, match=r"listener web: .*\[::\]:0"):
+            bind_listener(six, 1)
         return
+    bound = bind_listener(six, 1)
+
     beside = bind_listener(ListenerSettings("four", Address("0.0.0.0", bound.address.port)), 1)
 
     assert f"[::]:{beside.address.port}" == str(bound.address)
     bound.close()
     beside.close()
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
 def test_a_paused_workers_connections_go_to_the_others(bound: BoundListener) -> None:
