@@ -28,7 +28,7 @@ COMMAND = (sys.executable, "-P", "-m", "proxy.dataplane.worker")
 """-P: something else named `proxy` in the current folder must not be run in our place."""
 PACKAGES = str(Path(__file__).parents[2])
 """Where our package is."""
-SETTLED_AFTER = 10.0
+SETTLED_AFTER = 3.0
 """Seconds after its start from which the death of a worker that serves begins a new series."""
 BACK_OFF = 0.25
 """Seconds before the second restart of a series; the first comes at once, each later one takes twice as long."""

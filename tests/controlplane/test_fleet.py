@@ -87,6 +87,22 @@ async def test_a_worker_that_dies_again_and_again_is_said_loudly(
     await workers.end()
 
 
+async def test_a_worker_that_served_for_a_while_is_replaced_at_once_each_time(
+    stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "SETTLED_AFTER", 0.0)
+    monkeypatch.setattr(fleet, "BACK_OFF", 3600.0)
+    supervisor, [worker, other] = await stage.serve(make.settings(workers=2))
+    for _ in range(3):
+        os.kill(worker.pid, signal.SIGKILL)
+        worker = await stage.worker()
+        await worker.start()
+        worker.say(make.opened(0, until=5.0))
+        await other.hear_a(BreakerNews)  # so that it serves is known, too
+
+    assert 3 == supervisor.restarts()
+
+
 async def test_a_death_is_logged_with_its_cause(owner: Owner, ear: Ear) -> None:
     workers = Fleet([], 1, owner, python("raise SystemExit(3)"))
     workers.start()
