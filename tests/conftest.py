@@ -6,8 +6,13 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Mapping
 
+import hypothesis
 import pytest
 import uvloop
+
+# No test may fail because a machine is slow.
+hypothesis.settings.register_profile("project", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("project")
 
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where servers are installed; not on everybody's PATH."""
