@@ -39,7 +39,11 @@ class Reading:
 
     def is_sure(self, *path: str | int) -> bool:
         """Whether all that is at a path and below it could be read."""
-        return not is_below(path, self.aside) and not any(other[: len(path)] == path for other in self.aside)
+        return self.is_sure_of(*path) and not any(other[: len(path)] == path for other in self.aside)
+
+    def is_sure_of(self, *path: str | int) -> bool:
+        """Whether what is at a path could be read, whatever is below it."""
+        return not is_below(path, self.aside)
 
     def line(self, path: Path) -> int:
         """The line in which something stands."""
@@ -48,12 +52,14 @@ class Reading:
 
 def check(reading: Reading) -> list[Finding]:
     """Find all that does not fit together, each thing once."""
-    found = [finding for one in CHECKS for finding in one(reading)]
-    return [
-        finding
-        for finding in dict.fromkeys(found)
-        if not is_below(reading.document.locate(finding.path)[0], reading.aside)
-    ]
+    found = dict.fromkeys(finding for one in CHECKS for finding in one(reading))
+    return [finding for finding in found if not _is_moot(finding, reading)]
+
+
+def _is_moot(finding: Finding, reading: Reading) -> bool:
+    """Whether a Finding is about something that could not be read. Of its key, there is still something to say."""
+    path = reading.document.locate(finding.path)[0]
+    return is_below(path[:-1] if finding.at_key else path, reading.aside)
 
 
 # Listeners and admin
@@ -87,10 +93,6 @@ def _admin(reading: Reading) -> Iterator[Finding]:
     admin = reading.config.admin
     if admin.token is None and not _is_local(admin.address) and reading.is_sure("admin"):
         yield Finding(("admin", "address"), "an admin endpoint that other machines can reach needs a 'token'")
-    if admin.token is not None and admin.token.file is None and admin.token.env is None:
-        yield Finding(("admin", "token"), "needs 'file' or 'env'")
-    if admin.token is not None and admin.token.file is not None and admin.token.env is not None:
-        yield Finding(("admin", "token", "env"), "a secret has one source, and 'file' is given", at_key=True)
 
 
 def _is_local(address: Address) -> bool:
@@ -179,8 +181,9 @@ def _probe(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
 
 def _routes(reading: Reading) -> Iterator[Finding]:
     config = reading.config
-    if not config.routes and reading.is_sure("routes") and len(config.pools) != 1:
-        what = "with more than one pool, 'routes' must say" if config.pools else "without a pool, 'routes' must say"
+    pools = reading.document.keys(("pools",))
+    if not config.routes and reading.is_sure("routes") and reading.is_sure_of("pools") and len(pools) != 1:
+        what = "with more than one pool, 'routes' must say" if pools else "without a pool, 'routes' must say"
         yield Finding(("pools",), f"{what} what happens to requests", at_key=True)
     names = [(("routes", n, "name"), route.name or f"route-{n + 1}") for n, route in enumerate(config.routes)]
     yield from _given_twice(reading, names, "routes are named")
@@ -204,9 +207,9 @@ def _target(reading: Reading, number: int) -> Iterator[Finding]:
 
 
 def _references(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
-    pools = reading.config.pools
-    if not reading.is_sure("pools") and not pools:
+    if not reading.is_sure_of("pools"):
         return
+    pools = reading.document.keys(("pools",))
     place: Path = ("routes", number)
     if route.pool is not None and route.pool not in pools:
         yield Finding((*place, "pool"), f"there is no pool '{route.pool}'{nearest(route.pool, pools)}")

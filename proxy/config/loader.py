@@ -71,8 +71,13 @@ def _content(path: Path, most: int) -> bytes:
 
 def _token(secret: Secret | None, folder: Path, environ: Mapping[str, str]) -> tuple[str, list[Finding]]:
     """The admin token. What is said of a wrong one never holds any of it."""
+    place = ("admin", "token")
     if secret is None:
         return "", []
+    if secret.env is None and secret.file is None:
+        return "", [Finding(place, "needs 'file' or 'env'")]
+    if secret.env is not None and secret.file is not None:
+        return "", [Finding((*place, "env"), "a secret has one source, and 'file' is given", at_key=True)]
     if secret.env is not None:
         token = environ.get(secret.env, "")
         source, message = "env", f"the environment variable {secret.env} is not set"
@@ -81,7 +86,7 @@ def _token(secret: Secret | None, folder: Path, environ: Mapping[str, str]) -> t
         token, message = _first_line(folder / (secret.file or ""))
     if token and (not token.isascii() or not token.isprintable() or " " in token):
         token, message = "", "a token is one line of ASCII letters, digits and signs, without spaces"
-    return token, [] if token else [Finding(("admin", "token", source), message)]
+    return token, [] if token else [Finding((*place, source), message)]
 
 
 def _first_line(path: Path) -> tuple[str, str]:

@@ -234,7 +234,7 @@ def read_condition(value: object) -> str:
     name = str(value) if is_number(value) else value
     if isinstance(name, str) and name in CONDITIONS:
         return str(name)
-    hint = nearest(name, CONDITIONS) if isinstance(name, str) else ""
+    hint = nearest(name, CONDITIONS) if isinstance(name, str) and not name.isdecimal() else ""
     raise WrongValueError(f"expected {one_of(list(CONDITIONS))}, not {quoted(value)}{hint}")
 
 

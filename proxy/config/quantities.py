@@ -172,8 +172,8 @@ def read_duration(value: object) -> float:
         raise WrongValueError(
             f"expected a duration such as 250ms, 1s or 5m, not {quoted(value)}{_duration_meant(value)}"
         )
-    # Divided and not multiplied: 700ms is the float nearest to 0.7.
-    seconds = float(match[1]) / 1000 if match[2] == "ms" else float(match[1]) * _SECONDS[match[2]]
+    # By the exponent and not by arithmetic: 700ms is the float nearest to 0.7.
+    seconds = float(f"{match[1]}e-3") if match[2] == "ms" else float(match[1]) * _SECONDS[match[2]]
     if seconds > LONGEST:
         raise WrongValueError(f"must not be longer than 365d, not {quoted(value)}")
     return seconds
@@ -202,13 +202,12 @@ def write_duration(seconds: float) -> str | int:
     """Write seconds as a file would."""
     if not seconds:
         return 0
-    if seconds % 86400 == 0:
-        return f"{seconds / 86400:g}d"
-    if seconds % 3600 == 0:
-        return f"{seconds / 3600:g}h"
-    if seconds % 60 == 0 and seconds > 60:
-        return f"{seconds / 60:g}m"
-    return f"{seconds:g}s" if seconds == int(seconds) else f"{seconds * 1000:.12g}ms"
+    if seconds < 1000 and seconds != int(seconds):
+        return f"{seconds * 1000:.12g}ms"
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0 and (seconds, unit) != (60, "m"):
+            return f"{int(seconds) // length}{unit}"
+    return f"{seconds:.15g}s"
 
 
 DURATION = Quantity("duration", read_duration, {"anyOf": [{"enum": [0, "0"]}, _DURATION_SCHEMA]}, write_duration)
@@ -230,7 +229,7 @@ def share(least: float, most: float, *, above: bool = False) -> Quantity:
             match = _SHARE.fullmatch(value) if isinstance(value, str) else None
             if match is None:
                 raise WrongValueError(f"expected a share such as 20%, not {quoted(value)}{_share_meant(value)}")
-            found = float(match[1]) / 100
+            found = float(f"{match[1]}e-2")
         if not least <= found <= most or (above and found == least):
             bounds = f"above {least:.0%} and at most {most:.0%}" if above else f"from {least:.0%} to {most:.0%}"
             raise WrongValueError(f"must be {bounds}, not {write_share(found)}")

@@ -59,7 +59,8 @@ def shape(document: Document, known: Sequence[Finding]) -> Shape:
     result.findings = [one for one in found if not is_below(document.locate(one.path)[0], result.aside)]
     for finding in known:
         _put_aside(data, finding.path)
-    for _ in range(ROUNDS if known or errors else 0):
+    mendable = isinstance(data, dict) and (known or errors)
+    for _ in range(ROUNDS if mendable else 0):
         result.config, errors = _read(data)
         if result.config is not None:
             break

@@ -82,6 +82,19 @@ class Document:
             found.append(part)
         return tuple(found), *(place if at_key else (node.line, node.column))
 
+    def keys(self, path: Path) -> list[str]:
+        """The keys of the map at a path; none where there is no map."""
+        node = self.root
+        for part in path:
+            children = node.value if node else None
+            if isinstance(children, dict):
+                node = children.get(str(part))
+            elif isinstance(children, list) and isinstance(part, int):
+                node = children[part]
+            else:
+                return []
+        return list(node.keys) if node else []
+
     def data(self) -> object:
         """The file's content as plain lists, maps and scalars."""
         return None if self.root is None else _plain(self.root)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.mistakes import Finding
+from proxy.config.notyet import NOT_YET, not_yet
+
+
+@pytest.mark.parametrize("pattern", NOT_YET)
+def test_each_line_of_the_table_refuses_something(pattern: str) -> None:
+    words = NOT_YET[pattern]
+    path = tuple("x" if part.startswith("*") else part for part in pattern.split("."))
+    data: object = words[0] if words else 1
+    for part in reversed(path):
+        data = {part: data}
+
+    assert [path] == [finding.path for finding in not_yet(data)]
+
+
+def test_what_is_inside_a_refused_block_is_not_looked_at() -> None:
+    data = {"cluster": {"mode": 1}, "pools": {"cluster": {"hedge": {"hedge": 1}, "mode": "active-active"}}}
+
+    assert [
+        Finding(("cluster",), "not supported yet", at_key=True),
+        Finding(("pools", "cluster", "hedge"), "not supported yet", at_key=True),
+    ] == list(not_yet(data))
+
+
+def test_a_backend_may_not_be_https_however_it_is_written() -> None:
+    data = {"pools": {"a": ["https://b"], "c": {"backends": ["https://d", {"url": "https://e"}]}}}
+
+    assert [("pools", "a", 0), ("pools", "c", "backends", 0), ("pools", "c", "backends", 1, "url")] == [
+        finding.path for finding in not_yet(data)
+    ]
+
+
+def test_a_redirection_may_be_to_https() -> None:
+    assert [] == list(not_yet({"routes": [{"redirect": {"to": "https://a"}}]}))
