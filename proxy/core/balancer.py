@@ -49,27 +49,36 @@ def load(backend: Backend) -> float:
     return backend.in_flight / backend.weight
 
 
+def _give_turns(candidates: Sequence[Backend], now: float, rng: random.Random) -> None:
+    """Random first turns for those who missed theirs, so that workers and readmissions do not step in time.
+
+    The others keep theirs: candidates may change with every request, and the shares must hold all the same.
+    """
+    for backend in candidates:
+        if backend.turn <= now:
+            backend.turn = now + rng.random() / backend.weight
+
+
 class RoundRobin:
     """Smooth weighted turns: earliest deadline first, each turn 1/weight later than the last (Envoy's EDF)."""
 
-    __slots__ = ("_candidates", "_heap")
+    __slots__ = ("_candidates", "_heap", "_turn")
 
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
         self._candidates: Sequence[Backend] = ()
         self._heap: list[tuple[float, int, Backend]] = []
+        self._turn = 0.0
 
     def pick(self, candidates: Sequence[Backend], request: Keyed, now: float, rng: random.Random) -> Backend:
         if candidates is not self._candidates:
-            self._start(candidates, rng)
-        turn, number, backend = self._heap[0]
-        heapq.heapreplace(self._heap, (turn + 1 / backend.weight, number, backend))
+            self._candidates = candidates
+            _give_turns(candidates, self._turn, rng)
+            self._heap = [(b.turn, number, b) for number, b in enumerate(candidates)]
+            heapq.heapify(self._heap)
+        self._turn, number, backend = self._heap[0]
+        backend.turn = self._turn + 1 / backend.weight
+        heapq.heapreplace(self._heap, (backend.turn, number, backend))
         return backend
-
-    def _start(self, candidates: Sequence[Backend], rng: random.Random) -> None:
-        """Random first turns, so that workers and readmissions do not step in time."""
-        self._candidates = candidates
-        self._heap = [(rng.random() / b.weight, number, b) for number, b in enumerate(candidates)]
-        heapq.heapify(self._heap)
 
 
 class Weighted:
@@ -92,11 +101,12 @@ class Weighted:
 class LeastRequests:
     """Fewest requests in flight for its weight; among equals in weighted turns, above eight of two drawn at random."""
 
-    __slots__ = ("_candidates", "_drawn")
+    __slots__ = ("_candidates", "_drawn", "_turn")
 
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
         self._candidates: Sequence[Backend] = ()
         self._drawn = Weighted(settings, backends)
+        self._turn = 0.0
 
     def pick(self, candidates: Sequence[Backend], request: Keyed, now: float, rng: random.Random) -> Backend:
         if len(candidates) > SCAN_AT_MOST:
@@ -105,15 +115,16 @@ class LeastRequests:
             return second if load(second) < load(first) else first
         if candidates is not self._candidates:
             self._candidates = candidates
-            for backend in candidates:
-                backend.turn = rng.random() / backend.weight
+            _give_turns(candidates, self._turn, rng)
         best = candidates[0]
         best_load = best.in_flight / best.weight
         for backend in candidates:
             this_load = backend.in_flight / backend.weight
             if this_load < best_load or (this_load == best_load and backend.turn < best.turn):
                 best, best_load = backend, this_load
-        best.turn += 1 / best.weight
+        # Who was busy for long does not make up for all the turns it missed.
+        self._turn = turn = max(self._turn, best.turn)
+        best.turn = turn + 1 / best.weight
         return best
 
 
@@ -138,7 +149,7 @@ class PeakEwma:
         first = self._drawn.pick(candidates, request, now, rng)
         second = self._drawn.pick(candidates, request, now, rng)
         if second is first:
-            second = candidates[int(rng.random() * len(candidates))]
+            second = self._drawn.pick(candidates, request, now, rng)
         return second if self._score(second, now) < self._score(first, now) else first
 
     def observe(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
@@ -155,7 +166,7 @@ class PeakEwma:
         if known is None:
             return UNKNOWN_COST * backend.in_flight
         cost, at = known
-        return cost * math.exp(-(now - at) / DECAY) * (backend.in_flight + 1) / backend.weight
+        return cost * math.exp(-(now - at) / DECAY) * (backend.in_flight / backend.weight + 1)
 
 
 POINTS = 100

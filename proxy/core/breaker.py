@@ -282,8 +282,8 @@ class Breaker:
     def _turn(self, now: float) -> None:
         """Forget the parts of the window that have passed."""
         width = self.policy.window / BUCKETS
-        passed = min(BUCKETS, int((now - self._bucket_ends) / width) + 1)
-        for _ in range(passed):
+        passed = int((now - self._bucket_ends) / width) + 1
+        for _ in range(min(passed, BUCKETS)):
             self._bucket = (self._bucket + 1) % BUCKETS
             self._good[self._bucket] = self._bad[self._bucket] = 0
-        self._bucket_ends = now + width
+        self._bucket_ends += passed * width

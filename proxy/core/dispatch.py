@@ -31,6 +31,10 @@ class Request(Keyed, Protocol):
     def idempotent(self) -> bool:
         """Whether repeating it changes nothing more (RFC 9110, section 9.2.2)."""
 
+    @property
+    def has_body(self) -> bool:
+        """Whether body bytes follow; there may be too many of them to send them again."""
+
 
 class Attempt:
     """One try on one Backend. Send the request there, then report."""
@@ -117,7 +121,7 @@ class Dispatch:
         pool.budget.count_request(now)
         if pool.failing_at is not None and not pool.may_scout(now):
             return self._hold_or_refuse(now)
-        may_try = self._idempotent and pool.settings.retries.attempts > 1
+        may_try = self._idempotent and not self._request.has_body and pool.settings.retries.attempts > 1
         backend = pool.pick(self._request, now, self._rng, may_try=may_try)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
 
@@ -128,10 +132,10 @@ class Dispatch:
         """
         answered = outcome.kind is None
         if not self._may_repeat(outcome):
-            return RELAY if answered else self._fail(outcome, now)
+            return self._relay(outcome, now) if answered else self._fail(outcome, now)
         following = self._follower(outcome, now)
         if answered and not isinstance(following, Backend):
-            return RELAY
+            return self._relay(outcome, now)
         self._settle(outcome, now)
         self._reason = outcome.kind.value if outcome.kind else str(outcome.status)
         if isinstance(following, Backend):
@@ -166,23 +170,30 @@ class Dispatch:
     # Whether to go on
 
     def _may_repeat(self, outcome: Outcome) -> bool:
-        return self.replayable and self._pool.settings.retries.permits(outcome, idempotent=self._idempotent)
+        if not self.replayable:
+            return False
+        if self._idempotent and self.attempt is not None and self.attempt.ticket.is_trial:
+            # A trial is our wish, not the client's: whatever fails it is tried again elsewhere.
+            return outcome.verdict() is not Verdict.GOOD
+        return self._pool.settings.retries.permits(outcome, idempotent=self._idempotent)
 
     def _follower(self, outcome: Outcome, now: float) -> Backend | Wait | None:
         """Whom to try next, or how long to wait before; None: nobody, now."""
         pool, failed = self._pool, self.attempt
-        if failed is None or self.attempts >= pool.settings.retries.attempts:
+        if failed is None:
             return None
         self._tried.append(failed.backend)
         following: Backend | Wait | None = pool.pick(self._request, now, self._rng, self._tried)
         if following is None:
             following = self._second_round(outcome, failed.backend, now)
-        if following is not None and not failed.ticket.is_trial and not pool.budget.withdraw(now):
+        if following is None or self.attempts >= pool.settings.retries.attempts:
             return None
-        return following
+        return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
 
     def _second_round(self, outcome: Outcome, failed: Backend, now: float) -> Backend | Wait | None:
         """All were tried: a stale connection is replaced at once, a reset waits; if none can be reached, it is an outage."""
+        if outcome.kind is None:
+            return None
         if outcome.is_stale_connection:
             return failed
         if outcome.progress is Progress.NOT_SENT:
@@ -192,12 +203,18 @@ class Dispatch:
         return Wait(self._pool.settings.retries.backoff_for(self._rounds, self._rng))
 
     def _hold_or_refuse(self, now: float) -> Wait | Refuse:
-        """Wait while the pool has just lost its last Backend, within the bounds of `hold`."""
+        """Wait while the pool has just lost its last Backend, within the bounds of `hold`.
+
+        Only where nothing was sent: these Attempts cost no Backend anything, so `attempts` and the budget do not count them.
+        """
         pool, policy = self._pool, self._pool.settings.hold
         began = pool.outage_began()
         if began is None or now >= began + policy.duration or pool.holding >= policy.max_requests:
             return self._refuse()
-        if not self.replayable or (self._last is not None and not self._may_repeat(self._last)):
+        last = self._last
+        if not self.replayable or (
+            last is not None and (last.progress is not Progress.NOT_SENT or not self._may_repeat(last))
+        ):
             return self._refuse()
         pool.holding += 1
         pool.held += 1
@@ -210,6 +227,17 @@ class Dispatch:
             self._held_until = None
 
     # Ends
+
+    def _relay(self, outcome: Outcome, now: float) -> Relay:
+        """A trial is judged here, by the answer's head: its body may stream for hours and must not keep the Backend out."""
+        attempt = self.attempt
+        if attempt is not None and attempt.ticket.is_trial:
+            breaker = attempt.backend.breaker
+            breaker.settle(attempt.ticket, outcome.verdict(), now)
+            attempt.ticket = breaker.ticket
+            self._pool.touch()
+        self._pool.failing_at = None
+        return RELAY
 
     def _fail(self, outcome: Outcome, now: float) -> Refuse:
         self._settle(outcome, now)
@@ -255,7 +283,7 @@ class Dispatch:
         if outcome.progress is not Progress.NOT_SENT:
             pool.failing_at = None
         if self._reason:
-            key = (self._reason, "failure" if failed else "success")
+            key = (self._reason, "success" if verdict is Verdict.GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1
 
 

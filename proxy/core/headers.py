@@ -12,6 +12,8 @@ from proxy.core.http1 import Body, Cut, RequestHead, ResponseHead
 
 PRODUCT = b"failover-proxy"
 VIA = b"Via: 1.1 " + PRODUCT + b"\r\n"
+NO_HOST = b"localhost"
+"""The Host of a request that names none, as HTTP/1.0 may: HTTP/1.1 must have one, and nginx refuses an empty one."""
 MOST_HOPS = 10
 """So many times may a request have passed a proxy of our name before it is taken for a loop."""
 
@@ -84,15 +86,18 @@ def upstream_head(
     """The head that goes to the Backend, up to and with its empty line."""
     head = request.head
     cuts: Sequence[Cut] = request.cuts
-    if rewrite is not None and (rewrite.host is not None or not request.authority):
+    host = rewrite.host if rewrite is not None else None
+    if host is None and not request.authority:
+        host = NO_HOST
+    if host is not None:
         cuts = _without_host(request)
     if request.minor == 1 and rewrite is None and not request.is_absolute:
         parts = _copied(head, 0, cuts)
     else:
         parts = [_request_line(request, rewrite), *_copied(head, head.find(b"\r\n") + 2, cuts)]
     parts.append(forwarding.fields(request))
-    if rewrite is not None and (rewrite.host is not None or not request.authority):
-        parts.append(b"Host: %b\r\n" % (rewrite.host or b""))
+    if host is not None:
+        parts.append(b"Host: %b\r\n" % host)
     if not request.request_id:
         request.request_id = make_id()
         parts.append(b"X-Request-Id: %b\r\n" % request.request_id)
@@ -110,11 +115,10 @@ def _request_line(request: RequestHead, rewrite: Rewrite | None) -> bytes:
 
 
 def _without_host(request: RequestHead) -> Sequence[Cut]:
-    if not request.authority:
+    start = request.lowered.find(b"\nhost:")
+    if start < 0:
         return request.cuts
-    start, end = request.host_span
-    line = request.head.rfind(b"\n", 0, start)
-    return sorted([*request.cuts, (line, end + 1)])
+    return sorted([*request.cuts, (start, request.lowered.find(b"\r", start) + 1)])
 
 
 def _add_framing(parts: list[bytes], request: RequestHead) -> None:

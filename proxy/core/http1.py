@@ -11,6 +11,7 @@ import enum
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+
 import httptools
 
 from proxy.core.retry import IDEMPOTENT
@@ -20,7 +21,8 @@ from proxy.errors import ErrorKind, RequestError, ResponseError
 END_OF_HEAD = b"\r\n\r\n"
 
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+"""llhttp lets control bytes, NUL among them, through in a reason."""
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,}\]|[!$&'()*+,;=\-._~%0-9A-Za-z]+)(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)([^#]*)")
 
@@ -45,6 +47,9 @@ UNNAMEABLE = frozenset(
 
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 """What we write ourselves; a client's own is believed only from a trusted proxy."""
+
+MOST_DIGITS = 18
+"""Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
 
 REFUSED_METHODS = {
     b"CONNECT": (501, "CONNECT is not supported"),
@@ -73,7 +78,7 @@ class RequestHead:
     """One request's head, checked. What most requests don't have stays at the class's default."""
 
     authority = b""
-    """The Host field's value."""
+    """The Host field's value, in lower case."""
     body = Body.NONE
     length = 0
     """Bytes of a counted body."""
@@ -81,7 +86,6 @@ class RequestHead:
     expects_continue = False
     forwarded: Sequence[tuple[bytes, bytes]] = ()
     """The client's own `Forwarded` and `X-Forwarded-*` fields, names in lower case."""
-    host_span = (0, 0)
     is_absolute = False
     """Whether the target came in absolute form; `target` is in origin form all the same."""
     max_forwards: bytes | None = None
@@ -93,19 +97,35 @@ class RequestHead:
     def __init__(self, head: bytes, limits: Limits, client: str = "") -> None:
         """Read a head that ends with an empty line; raises RequestError with the status for the client."""
         line_end = head.find(b"\r\n")
-        _check_size(head, line_end, limits)
+        if line_end > limits.request_line:
+            raise RequestError(414, "the request line is too long")
+        if len(head) > limits.header_bytes + line_end or head.count(b"\n") > limits.headers + 2:
+            raise RequestError(431, "the head is too large")
         method, target, version = _request_line(head[:line_end])
-        _tokenise(head)
+        try:
+            httptools.HttpRequestParser(_SINK).feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserInvalidMethodError:
+            raise RequestError(501, "the method is not known") from None
+        except httptools.HttpParserError as error:
+            raise RequestError(400, f"the head can't be read: {error}") from None
         self.head = head
         self.client = client
         self.method = method
         self.target = target
-        self.minor = minor = 1 if version == b"HTTP/1.1" else 0
+        self.minor = 1 if version == b"HTTP/1.1" else 0
+        self.is_keep_alive = self.minor == 1
         self.idempotent = method in IDEMPOTENT
-        self.is_keep_alive = minor == 1
-        self.cuts: list[Cut] = []
         self.lowered = lowered = head.lower()
-        self._scan(lowered)
+        self.cuts: list[Cut] = []
+        fields = _SCAN_REQUEST.findall(lowered)
+        if len(fields) == 1 and fields[0][0] == b"host":
+            self.authority = fields[0][1].rstrip(b" \t")
+        else:
+            self._scan(lowered)
+        if not _is_host(self.authority) and (self.authority or self.minor):
+            raise RequestError(400, "the Host field is not a valid host")
         self.path = target.partition(b"?")[0] if target[:1] == b"/" else self._other_target()
 
     def __repr__(self) -> str:
@@ -121,8 +141,7 @@ class RequestHead:
             name, value = match.groups()
             if name == b"host":
                 hosts += 1
-                self.host_span = start, end = match.span(2)
-                self.authority = self.head[start:end].rstrip(b" \t")
+                self.authority = value.rstrip(b" \t")
                 continue
             if name == b"connection":
                 self.connection = self.connection + b"," + value if self.connection else value
@@ -143,8 +162,6 @@ class RequestHead:
             self.cuts.append((match.start(), match.end()))
         if hosts != 1 and (hosts or self.minor):
             raise RequestError(400, "several Host fields" if hosts else "no Host field")
-        if hosts and not _is_host(self.authority):
-            raise RequestError(400, "the Host field is not a valid host")
         if self.connection == b"keep-alive":
             self.is_keep_alive = True
         elif self.connection:
@@ -161,7 +178,7 @@ class RequestHead:
             return True
         if name == b"x-request-id" and not self.request_id:
             self.request_id = raw
-            return True
+            return bool(raw)
         if name == b"expect":
             self.expects_continue = _expects_continue(value.rstrip(b" \t")) and self.minor == 1
             return True
@@ -195,10 +212,13 @@ class RequestHead:
         match = _ABSOLUTE.fullmatch(target)
         if match is None:
             raise RequestError(400, "the request's target is not valid")
-        if match[1].lower() != self.authority.lower() or not match[1]:
+        if match[1].lower() != self.authority or not match[1]:
             raise RequestError(400, "the target's authority is not the Host field's")
         self.is_absolute = True
-        self.target = match[2] if match[2][:1] == b"/" else b"/" + match[2]
+        if not match[2] and self.method == b"OPTIONS":
+            self.target = b"*"
+        else:
+            self.target = match[2] if match[2][:1] == b"/" else b"/" + match[2]
         return self.target.partition(b"?")[0]
 
     # Asking
@@ -258,15 +278,20 @@ class ResponseHead:
             pass
         except httptools.HttpParserError as error:
             raise ResponseError(f"the head can't be read: {error}") from None
-        version = head[:9]
-        if version not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not b"100" <= head[9:12]:
+        if _STATUS_LINE.match(head) is None:
             raise ResponseError("not an HTTP/1 answer")
         self.head = head
-        self.minor = minor = 1 if version == b"HTTP/1.1 " else 0
+        self.minor = minor = 1 if head[7:8] == b"1" else 0
         self.status = int(head[9:12])
         self.is_keep_alive = minor == 1
         self.cuts: list[Cut] = []
-        self.body = self._scan(head.lower(), to_head=to_head)
+        lowered = head.lower()
+        fields = _SCAN_RESPONSE.findall(lowered)
+        if len(fields) == 1 and fields[0][0] == b"content-length" and not to_head:
+            self.length = _response_length(fields[0][1])
+            self.body = self._framing(b"", to_head=False)
+        else:
+            self.body = self._scan(lowered, to_head=to_head)
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.body.value}>"
@@ -276,9 +301,9 @@ class ResponseHead:
         for match in _SCAN_RESPONSE.finditer(lowered):
             name, value = match.groups()
             if name == b"content-length":
-                if self.length >= 0 or not _LENGTH.fullmatch(value.rstrip(b" \t")):
-                    raise ResponseError("Content-Length is not one number")
-                self.length = int(value)
+                if self.length >= 0:
+                    raise ResponseError("several Content-Length fields")
+                self.length = _response_length(value)
                 continue
             if name == b"connection":
                 connection = connection + b"," + value if connection else value
@@ -336,37 +361,22 @@ class ResponseHead:
 _SINK = _Sink()
 
 
-def _check_size(head: bytes, line_end: int, limits: Limits) -> None:
-    if line_end > limits.request_line:
-        raise RequestError(414, "the request line is too long")
-    if len(head) > limits.header_bytes + line_end or head.count(b"\n") - 2 > limits.headers:
-        raise RequestError(431, "the head is too large")
-
-
 def _request_line(line: bytes) -> list[bytes]:
-    """Method, target and version; their bytes are llhttp's to judge."""
+    """Method, target and version; their bytes are llhttp's to judge.
+
+    But llhttp skips a CR or LF before the method, and what is skipped would make `TRACE` another method for us.
+    """
     parts = line.split(b" ")
-    if len(parts) != 3:
+    if len(parts) != 3 or line[0] in b"\r\n":
         raise RequestError(400, "the request line is not valid")
-    if parts[2] != b"HTTP/1.1" and parts[2] != b"HTTP/1.0":
-        raise RequestError(505 if _VERSION.fullmatch(parts[2]) else 400, "not HTTP/1.0 or HTTP/1.1")
-    if b"#" in parts[1]:
+    method, target, version = parts
+    if version != b"HTTP/1.1" and version != b"HTTP/1.0":
+        raise RequestError(505 if _VERSION.fullmatch(version) else 400, "not HTTP/1.0 or HTTP/1.1")
+    if b"#" in target:
         raise RequestError(400, "the request's target is not valid")
-    if parts[0] in REFUSED_METHODS:
-        raise RequestError(*REFUSED_METHODS[parts[0]])
+    if method in REFUSED_METHODS:
+        raise RequestError(*REFUSED_METHODS[method])
     return parts
-
-
-def _tokenise(head: bytes) -> None:
-    """Let llhttp read the head alone: with the body it could not be stopped at the message's end."""
-    try:
-        httptools.HttpRequestParser(_SINK).feed_data(head)
-    except httptools.HttpParserUpgrade:
-        return
-    except httptools.HttpParserInvalidMethodError:
-        raise RequestError(501, "the method is not known") from None
-    except httptools.HttpParserError as error:
-        raise RequestError(400, f"the head can't be read: {error}") from None
 
 
 @lru_cache(maxsize=1024)
@@ -383,8 +393,15 @@ def _expects_continue(value: bytes) -> bool:
 
 def _content_length(value: bytes) -> int:
     """Digits only: `int` alone would read `+5`, `1_0` and other scripts' digits."""
-    if not _LENGTH.fullmatch(value):
+    if not value.isdigit() or len(value) > MOST_DIGITS:
         raise RequestError(400, "Content-Length is not a number")
+    return int(value)
+
+
+def _response_length(value: bytes) -> int:
+    value = value.rstrip(b" \t")
+    if not value.isdigit() or len(value) > MOST_DIGITS:
+        raise ResponseError("Content-Length is not a number")
     return int(value)
 
 

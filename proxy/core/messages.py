@@ -16,7 +16,6 @@ from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState
 from proxy.core.settings import Settings
 
-
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds, in seconds, of every histogram of durations; a last bucket takes what is above."""
 

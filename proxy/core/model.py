@@ -86,12 +86,12 @@ class Backend:
             return ADMIN_VETOES[self.admin]
         if self.health is not HealthState.UP:
             return HEALTH_VETOES[self.health]
+        if not self.weight:
+            return Unavailable.DRAIN
         if not self.breaker.is_closed:
             return Unavailable.BREAKER_OPEN
         if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
             return Unavailable.FULL
-        if not self.weight:
-            return Unavailable.DRAIN
         return None
 
     def may_be_tried(self, now: float) -> bool:

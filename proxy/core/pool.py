@@ -49,8 +49,8 @@ class Pool:
     __slots__ = (
         "_fresh_until",
         "_listener",
-        "_single",
         "_scout_at",
+        "_single",
         "_trials",
         "backends",
         "budget",

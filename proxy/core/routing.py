@@ -48,9 +48,10 @@ class Route:
 class _Paths:
     """The Routes of one host, by path."""
 
-    __slots__ = ("anywhere", "exact", "prefixes")
+    __slots__ = ("_longest", "anywhere", "exact", "prefixes")
 
     def __init__(self) -> None:
+        self._longest = 0
         self.exact: dict[bytes, list[Route]] = {}
         self.prefixes: dict[bytes, list[Route]] = {}
         self.anywhere: list[Route] = []
@@ -61,6 +62,7 @@ class _Paths:
             self.anywhere.append(route)
         elif path.endswith(b"/*"):
             self.prefixes.setdefault(path[:-1], []).append(route)
+            self._longest = max(self._longest, len(path) - 1)
         else:
             self.exact.setdefault(path, []).append(route)
 
@@ -71,23 +73,25 @@ class _Paths:
         if path in self.exact:
             yield self.exact[path]
         if self.prefixes:
-            end = path.find(b"/", 1)
+            # A client's path of 8,000 slashes must not cost 8,000 looks.
+            end = path.find(b"/", 1, self._longest)
             while end >= 0:
                 found = self.prefixes.get(path[: end + 1])
                 if found is not None:
                     yield found
-                end = path.find(b"/", end + 1)
+                end = path.find(b"/", end + 1, self._longest)
 
 
 class Router:
     """All Routes of a config."""
 
-    __slots__ = ("_any", "_hosts", "_only", "_suffixes", "routes")
+    __slots__ = ("_any", "_hosts", "_longest", "_only", "_suffixes", "routes")
 
     def __init__(self, routes: Sequence[RouteSettings]) -> None:
         self.routes = tuple(Route(number, settings) for number, settings in enumerate(routes))
         self._hosts: dict[bytes, _Paths] = {}
         self._suffixes: dict[bytes, _Paths] = {}
+        self._longest = 0
         self._any = _Paths()
         for route in self.routes:
             self._paths_of(route.settings.match.host.lower().encode()).add(route)
@@ -100,6 +104,7 @@ class Router:
         if not host:
             return self._any
         if host.startswith(b"*."):
+            self._longest = max(self._longest, len(host) - 1)
             return self._suffixes.setdefault(host[1:], _Paths())
         return self._hosts.setdefault(host, _Paths())
 
@@ -123,7 +128,7 @@ class Router:
         if host in self._hosts:
             yield self._hosts[host]
         if self._suffixes:
-            dot = host.find(b".")
+            dot = host.find(b".", max(0, len(host) - self._longest))
             while dot >= 0:
                 found = self._suffixes.get(host[dot:])
                 if found is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from proxy.core import answers
 from proxy.core.chunked import chunk, last_chunk
@@ -16,6 +16,7 @@ from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.headers import downstream_head, interim_head, is_chunked_for, is_loop, upstream_head
 from proxy.core.http1 import Body, RequestHead, ResponseHead
 from proxy.core.retry import Outcome, Progress, answered
+from proxy.dataplane.pause import PAUSE
 from proxy.dataplane.tunnel import run_tunnel
 from proxy.dataplane.upload import Upload
 from proxy.dataplane.upstream import Upstream, connect_error, framed, plain
@@ -23,6 +24,7 @@ from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
     from proxy.core.pool import Pool
+    from proxy.core.routing import Route
     from proxy.dataplane.downstream import Downstream
 
 HOLD_UNKNOWN = 0.01
@@ -48,12 +50,16 @@ class Exchange:
         "_answer",
         "_client",
         "_dispatch",
+        "_failure",
+        "_held_until",
+        "_is_due",
         "_pool",
         "_pool_name",
         "_request",
         "_rewrite",
         "_route",
         "_started",
+        "_timeouts",
         "_total_at",
         "_upload",
         "_upstream",
@@ -61,6 +67,7 @@ class Exchange:
     )
 
     _dispatch: Dispatch
+    _failure: Outcome | None
     _pool: Pool
 
     def __init__(self, client: Downstream, request: RequestHead) -> None:
@@ -75,44 +82,54 @@ class Exchange:
 
     async def run(self) -> bool:
         """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
-        worker, request = self._worker, self._request
-        route = worker.router.find(request)
+        route = self._find_route()
+        if route.settings.answer is not None:
+            return self._answer_here(answers.static(route.settings.answer, self._request, close=self._must_close()))
+        self._enter_pool(route)
+        self._dispatch = dispatch = Dispatch(self._pool, self._request, self._worker.rng)
+        try:
+            decision = dispatch.start(self._started)
+            while type(decision) is not Relay:
+                if type(decision) is Attempt:
+                    if self._reuse(decision) or await self._connect(decision):
+                        self._send()
+                        while not self._is_judgeable():
+                            await PAUSE
+                    decision = self._judge()
+                elif type(decision) is Wait:
+                    await self._wait(decision.seconds)
+                    decision = dispatch.resume(monotonic())
+                else:
+                    return self._refuse(cast("Refuse", decision))
+            return await self._relay()
+        except ClientLeftError:
+            self._worker.stats.client_aborts += 1
+            return False
+        finally:
+            if self._upstream is not None:
+                self._drop_upstream()
+            dispatch.abandon(monotonic())
+
+    def _find_route(self) -> Route:
+        request = self._request
+        route = self._worker.router.find(request)
         if route is None:
             raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
         self._route = route.settings.name
-        if is_loop(request):
+        if request.via and is_loop(request):
             raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
-        if route.settings.answer is not None:
-            return self._answer_here(answers.static(route.settings.answer, request, close=self._must_close()))
+        return route
+
+    def _enter_pool(self, route: Route) -> None:
+        worker, client = self._worker, self._client
         self._pool = pool = worker.pools[route.choose(worker.rng)]
         self._pool_name = pool.name
         self._rewrite = worker.rewrites[route.number]
-        self._client.stall = pool.settings.timeouts.stall
-        self._total_at = inf if pool.settings.timeouts.total is None else self._started + pool.settings.timeouts.total
-        if request.has_body:
+        self._timeouts = timeouts = pool.settings.timeouts
+        self._total_at = inf if timeouts.total is None else self._started + timeouts.total
+        client.stall = timeouts.stall
+        if self._request.body is not Body.NONE and self._request.has_body:
             self._take_upload()
-        self._dispatch = dispatch = Dispatch(pool, request, worker.rng)
-        try:
-            return await self._carry_out(dispatch.start(self._started))
-        except ClientLeftError:
-            worker.stats.client_aborts += 1
-            return False
-        finally:
-            self._drop_upstream()
-            dispatch.abandon(monotonic())
-
-    async def _carry_out(self, decision: Decision) -> bool:
-        while True:
-            if type(decision) is Attempt:
-                decision = await self._attempt(decision)
-            elif type(decision) is Relay:
-                return await self._relay()
-            elif type(decision) is Wait:
-                await self._wait(decision.seconds)
-                decision = self._dispatch.resume(monotonic())
-            else:
-                assert type(decision) is Refuse
-                return self._refuse(decision)
 
     # The request's body
 
@@ -140,131 +157,129 @@ class Exchange:
 
     # One Attempt
 
-    async def _attempt(self, attempt: Attempt) -> Decision:
-        """Send the request and await the answer's head, or all of a small answer; then ask what to do."""
-        client, request, dispatch = self._client, self._request, self._dispatch
-        settings = self._pool.settings
-        idle = self._worker.idle[attempt.backend.key]
-        longest = settings.timeouts.backend_idle
-        if not request.idempotent:
-            longest = min(longest, settings.retries.unsafe_reuse)
-        upstream = idle.take(attempt.started, longest)
-        if upstream is None:
-            connected = await self._connect(attempt)
-            if isinstance(connected, Outcome):
-                return dispatch.report(connected, monotonic())
-            upstream = connected
-        self._upstream = client.upstream = upstream
-        upstream.begin(client, to_head=request.method == b"HEAD")
-        head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
-        if self._upload is not None:
-            head += self._upload.attach(upstream)
-        if upstream.is_lost or upstream.transport.is_closing():
-            return self._failed(Outcome(ErrorKind.CONNECTION_TERMINATED))
-        upstream.transport.write(head)
-        failure = await self._await_head(upstream)
-        if failure is None and not upstream.is_complete:
-            failure = await self._hold(upstream)
-        if failure is not None:
-            return self._failed(failure)
-        response = upstream.head
-        assert response is not None
-        decision = dispatch.report(answered(response.status, upstream.requests > 1), monotonic())
-        if type(decision) is not Relay:
-            self._keep_answer(upstream, response)
-            self._drop_upstream()
-        return decision
+    def _reuse(self, attempt: Attempt) -> bool:
+        """Whether an idle connection could be had."""
+        longest = self._timeouts.backend_idle
+        if not self._request.idempotent:
+            longest = min(longest, self._pool.settings.retries.unsafe_reuse)
+        self._upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)
+        return self._upstream is not None
 
-    def _failed(self, outcome: Outcome) -> Decision:
-        """An Attempt has failed: leave its connection, then ask what to do."""
-        self._drop_upstream()
-        now = monotonic()
-        if (self._upload is not None and not self._upload.is_whole) or now >= self._total_at:
-            self._dispatch.replayable = False
-        return self._dispatch.report(outcome, now)
-
-    async def _connect(self, attempt: Attempt) -> Upstream | Outcome:
-        """A new connection, within `timeouts.connect`; given up when the client leaves."""
+    async def _connect(self, attempt: Attempt) -> bool:
+        """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
         client = self._client
-        self._arm(self._pool.settings.timeouts.connect)
+        self._arm(self._timeouts.connect)
         task = self._worker.loop.create_task(self._worker.idle[attempt.backend.key].open())
         task.add_done_callback(lambda _: client.wake())
         try:
             while not task.done():
                 self._check_client()
                 if client.is_expired:
-                    return Outcome(ErrorKind.CONNECTION_TIMEOUT, detail="no connection in time")
-                await client.pause()
+                    self._failure = Outcome(ErrorKind.CONNECTION_TIMEOUT, detail="no connection in time")
+                    return False
+                await PAUSE
         finally:
             if not task.done():
                 task.cancel()
                 task.add_done_callback(_let_go)
         error = task.exception()
         if error is None:
-            return task.result()
+            self._upstream = task.result()
+            return True
         if not isinstance(error, OSError):
             raise error
-        return Outcome(connect_error(error), detail=error.strerror or type(error).__name__)
+        self._failure = Outcome(connect_error(error), detail=error.strerror or type(error).__name__)
+        return False
 
-    async def _await_head(self, upstream: Upstream) -> Outcome | None:
-        """None once the answer's head is there; else how the Attempt failed."""
-        client, timeouts = self._client, self._pool.settings.timeouts
-        is_due = self._is_uploaded
-        self._arm(timeouts.first_byte if is_due else timeouts.stall)
-        while upstream.head is None:
-            await client.pause()
-            if upstream.interims is not None:
-                self._pass_interims(upstream)
-            if upstream.head is not None:
-                break
-            if upstream.error is not None:
-                return self._outcome(upstream.error.kind, upstream.error.detail)
-            if upstream.is_lost or upstream.has_ended:
-                return self._outcome(ErrorKind.CONNECTION_TERMINATED)
-            self._check_client()
-            if client.is_expired:
-                return self._timed_out(upstream)
-            if not is_due and self._is_uploaded:
-                is_due = True
-                self._arm(timeouts.first_byte)
+    def _send(self) -> None:
+        """Write the request's head, and what is there of its body, in one piece."""
+        client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
+        client.upstream = upstream
+        upstream.begin(client, to_head=request.method == b"HEAD")
+        head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
+        if self._upload is not None:
+            head += self._upload.attach(upstream)
+        self._failure = None
+        self._held_until = -1.0
+        if upstream.is_lost or upstream.transport.is_closing():
+            self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
+            return
+        upstream.transport.write(head)
+        self._is_due = self._is_uploaded
+        self._arm(self._timeouts.first_byte if self._is_due else self._timeouts.stall)
+
+    def _is_judgeable(self) -> bool:
+        """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
+        upstream = cast("Upstream", self._upstream)
+        if self._failure is not None:
+            return True
+        if upstream.interims is not None:
+            self._pass_interims(upstream)
         if upstream.error is not None:
-            return self._outcome(upstream.error.kind, upstream.error.detail)
-        if upstream.head.status == 101 and not self._request.is_upgrade:
-            return self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
-        return None
+            self._failure = self._outcome(upstream.error.kind, upstream.error.detail)
+            return True
+        if upstream.is_complete:
+            return True
+        if upstream.head is None:
+            return self._has_failed(upstream, ErrorKind.CONNECTION_TERMINATED)
+        return self._is_held_enough(upstream) or self._has_failed(upstream, ErrorKind.HTTP_RESPONSE_INCOMPLETE)
 
-    async def _hold(self, upstream: Upstream) -> Outcome | None:
-        """Await all of a small answer to an idempotent request: one that breaks off can then still be retried."""
-        client, most = self._client, self._pool.settings.retries.hold_answer
-        give_up_at = self._hold_until(upstream, most)
-        if not give_up_at:
-            return None
-        self._arm(self._pool.settings.timeouts.stall)
-        if give_up_at != inf:
-            self._worker.loop.call_later(HOLD_UNKNOWN, client.wake)
-        while not upstream.is_complete and upstream.held <= most and monotonic() < give_up_at:
-            if upstream.error is not None:
-                return self._outcome(upstream.error.kind, upstream.error.detail)
-            if upstream.is_lost or upstream.has_ended:
-                return self._outcome(ErrorKind.HTTP_RESPONSE_INCOMPLETE)
-            self._check_client()
-            if client.is_expired:
-                return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
-            await client.pause()
-        if upstream.error is not None:
-            return self._outcome(upstream.error.kind, upstream.error.detail)
-        return None
+    def _has_failed(self, upstream: Upstream, broken: ErrorKind) -> bool:
+        """Whether waiting on is in vain; if not, the deadline of what is waited for is armed."""
+        if upstream.is_lost or upstream.has_ended:
+            self._failure = self._outcome(broken)
+            return True
+        self._check_client()
+        if self._client.is_expired:
+            self._failure = self._timed_out(upstream)
+            return True
+        if not self._is_due and self._is_uploaded:
+            self._is_due = True
+            self._arm(self._timeouts.first_byte)
+        return False
 
-    def _hold_until(self, upstream: Upstream, most: int) -> float:
+    def _is_held_enough(self, upstream: Upstream) -> bool:
+        """Whether an answer whose head is there may begin to be passed on.
+
+        A small answer to an idempotent request is held until it is whole: one that breaks off can still be retried.
+        """
+        response, most = cast("ResponseHead", upstream.head), self._pool.settings.retries.hold_answer
+        if response.status == 101 and not self._request.is_upgrade:
+            self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
+            return True
+        if self._held_until < 0:
+            self._held_until = self._hold_until(response, most)
+            if self._held_until:
+                self._arm(self._timeouts.stall)
+            if 0 < self._held_until < inf:
+                self._worker.loop.call_later(HOLD_UNKNOWN, self._client.wake)
+        return upstream.held > most or monotonic() >= self._held_until
+
+    def _hold_until(self, response: ResponseHead, most: int) -> float:
         """Until when to hold an answer; 0: it is passed on as it comes."""
-        request, response = self._request, upstream.head
-        assert response is not None
+        request = self._request
         if not request.idempotent or response.status == 101:
             return 0
         if response.body is Body.COUNTED:
             return inf if response.length <= most else 0
         is_stream = b"text/event-stream" in (request.field(b"accept") or b"") or response.is_event_stream
         return 0 if is_stream else monotonic() + HOLD_UNKNOWN
+
+    def _judge(self) -> Decision:
+        """An Attempt has ended, or its answer is there: ask what to do."""
+        now = monotonic()
+        failure, upstream = self._failure, self._upstream
+        if failure is None and upstream is not None and upstream.head is not None:
+            decision = self._dispatch.report(answered(upstream.head.status, upstream.requests > 1), now)
+            if type(decision) is not Relay:
+                self._keep_answer(upstream, upstream.head)
+                self._drop_upstream()
+            return decision
+        self._drop_upstream()
+        if (self._upload is not None and not self._upload.is_whole) or now >= self._total_at:
+            self._dispatch.replayable = False
+        assert failure is not None
+        return self._dispatch.report(failure, now)
 
     def _outcome(self, kind: ErrorKind, detail: str = "") -> Outcome:
         """How the Attempt failed, and how far the request had got by then."""
@@ -278,6 +293,8 @@ class Exchange:
 
     def _timed_out(self, upstream: Upstream) -> Outcome:
         """Who let the deadline pass: the Backend, or the client that sends its body?"""
+        if upstream.head is not None:
+            return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
         if self._is_uploaded:
             return self._outcome(ErrorKind.HTTP_RESPONSE_TIMEOUT)
         if upstream.is_write_paused:
@@ -315,7 +332,7 @@ class Exchange:
         self._worker.loop.call_later(seconds, client.wake)
         while monotonic() < until:
             self._check_client()
-            await client.pause()
+            await PAUSE
 
     # The answer
 
@@ -324,12 +341,12 @@ class Exchange:
 
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""
-        client, request, upstream = self._client, self._request, self._upstream
-        assert upstream is not None
-        response = upstream.head
-        assert response is not None
+        client, request = self._client, self._request
+        upstream = cast("Upstream", self._upstream)
+        response = cast("ResponseHead", upstream.head)
         close = self._must_close() or (response.body is Body.UNTIL_CLOSE and request.minor == 0)
-        head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
+        status = self._proxy_status() if self._dispatch.attempts > 1 or self._pool.panic else b""
+        head = downstream_head(request, response, close=close, proxy_status=status)
         if response.status == 101:
             return await self._switch(upstream, head)
         chunked = is_chunked_for(request, response)
@@ -344,7 +361,7 @@ class Exchange:
         self._upstream = client.upstream = None
         upstream.release(now, reusable=self._is_uploaded)
         self._dispatch.finish(answered(response.status, reused), now)
-        self._count(response.status, now)
+        self._worker.stats.count(self._route, self._pool_name, request.method, response.status, now - self._started)
         return not close
 
     async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
@@ -367,7 +384,7 @@ class Exchange:
                 if client.is_write_paused:
                     raise ClientLeftError
                 return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
-            await client.pause()
+            await PAUSE
         if chunked:
             client.write(last_chunk(upstream.trailer))
         return None
@@ -411,10 +428,7 @@ class Exchange:
         return not self._must_close()
 
     def _proxy_status(self) -> bytes:
-        attempts, panic = self._dispatch.attempts, self._pool.panic
-        if attempts < 2 and not panic:
-            return b""
-        return answers.proxy_status(attempts=attempts, panic=panic)
+        return answers.proxy_status(attempts=self._dispatch.attempts, panic=self._pool.panic)
 
     def _count(self, status: int, now: float) -> None:
         self._worker.stats.count(self._route, self._pool_name, self._request.method, status, now - self._started)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.dataplane.pause import PAUSE
+
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.upstream import Upstream
@@ -28,5 +30,5 @@ async def run_tunnel(client: Downstream, upstream: Upstream, early: bytes, longe
             upstream_closed = True
             client.transport.write_eof()
         else:
-            await client.pause()
+            await PAUSE
     client.tunnel = upstream.tunnel = None

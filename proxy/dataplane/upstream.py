@@ -203,8 +203,15 @@ class Upstream(asyncio.Protocol):
             self._take_interim(head, rest)
             return
         self.head = head
-        self.buffer = b""
-        self._begin_body(head, rest)
+        if self.buffer:
+            self.buffer = b""
+        if head.body is Body.COUNTED and len(rest) == head.length:
+            self.pieces.append(rest)
+            self.is_complete = True
+            self._sink = self._surplus
+            self._wake()
+        else:
+            self._begin_body(head, rest)
 
     def _take_interim(self, head: ResponseHead, rest: bytes) -> None:
         self.interims = [*(self.interims or ()), head]

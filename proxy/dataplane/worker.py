@@ -17,7 +17,6 @@ import random
 import resource
 import signal
 import socket
-from functools import lru_cache
 from time import monotonic
 
 import uvloop
