@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.config.build import address_of, policy
 from proxy.config.mistakes import Finding, Path, nearest, one_of
@@ -25,13 +25,18 @@ TARGETS = ("pool", "split", "answer", "redirect")
 WITHOUT_BODY = frozenset({204, 205, 304})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """A Config, the file that it was read from, and what of that could not be read."""
 
     config: Config
     document: Document
     aside: set[Path]
+    above: set[Path] = field(init=False)
+    """What holds any of that, however deep."""
+
+    def __post_init__(self) -> None:
+        self.above = {path[:length] for path in self.aside for length in range(len(path) + 1)}
 
     def has(self, *path: str | int) -> bool:
         """Whether the file has this key."""
@@ -39,7 +44,7 @@ class Reading:
 
     def is_sure(self, *path: str | int) -> bool:
         """Whether all that is at a path and below it could be read."""
-        return self.is_sure_of(*path) and not any(other[: len(path)] == path for other in self.aside)
+        return self.is_sure_of(*path) and path not in self.above
 
     def is_sure_of(self, *path: str | int) -> bool:
         """Whether what is at a path could be read, whatever is below it."""
@@ -181,7 +186,7 @@ def _probe(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
 
 def _routes(reading: Reading) -> Iterator[Finding]:
     config = reading.config
-    pools = reading.document.keys(("pools",))
+    pools = reading.document.keys("pools")
     if not config.routes and reading.is_sure("routes") and reading.is_sure_of("pools") and len(pools) != 1:
         what = "with more than one pool, 'routes' must say" if pools else "without a pool, 'routes' must say"
         yield Finding(("pools",), f"{what} what happens to requests", at_key=True)
@@ -209,7 +214,7 @@ def _target(reading: Reading, number: int) -> Iterator[Finding]:
 def _references(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
     if not reading.is_sure_of("pools"):
         return
-    pools = reading.document.keys(("pools",))
+    pools = reading.document.keys("pools")
     place: Path = ("routes", number)
     if route.pool is not None and route.pool not in pools:
         yield Finding((*place, "pool"), f"there is no pool '{route.pool}'{nearest(route.pool, pools)}")

@@ -7,7 +7,7 @@ ConfigError. Used by every module of this package; shown by `check`, `run` and t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ Path = tuple[str | int, ...]
 
 WIDTH = 140
 """Most characters of a source line that are shown."""
+COMPARED = 1000
+"""Most names that are looked through for a near one: it takes milliseconds for each mistake."""
 QUOTED = 40
 """Most characters of a wrong value that a message repeats."""
 
@@ -71,8 +73,10 @@ class ConfigError(Exception):
         return "\n".join(mistake.render() for mistake in self.mistakes)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
     """Say which known word was probably meant, as the end of a message; nothing where none is near."""
+    if len(known) > COMPARED:
+        return ""
     by_folded = {_folded(name): name for name in known}
     near = difflib.get_close_matches(_folded(word), by_folded, n=1, cutoff=0.6)
     return f"; did you mean '{by_folded[near[0]]}'?" if near else ""

@@ -304,13 +304,6 @@ def read_hash_on(value: object) -> HashOn:
     raise WrongValueError(f"expected client, path, {{header: NAME}} or {{cookie: NAME}}, not {quoted(value)}{hint}")
 
 
-def write_hash_on(hash_on: HashOn | None) -> Any:
-    """Write it as a file would."""
-    if hash_on is None:
-        return None
-    return {hash_on.source: hash_on.name} if hash_on.name else hash_on.source
-
-
 def _one_key(key: str) -> dict[str, Any]:
     return {
         "type": "object",
@@ -324,7 +317,6 @@ HASH_ON = Quantity(
     "`client`, `path`, `{header: NAME}` or `{cookie: NAME}`",
     read_hash_on,
     {"anyOf": [{"enum": ["client", "path"]}, _one_key("header"), _one_key("cookie")]},
-    write_hash_on,
 )
 
 

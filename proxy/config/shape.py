@@ -7,7 +7,7 @@ that was mended like this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,9 +69,9 @@ def shape(document: Document, known: Sequence[Finding]) -> Shape:
     return result
 
 
-def is_below(path: Path, others: Iterable[Path]) -> bool:
+def is_below(path: Path, others: set[Path]) -> bool:
     """Whether a path is one of the others or inside it."""
-    return any(path[: len(other)] == other for other in others)
+    return any(path[:length] in others for length in range(len(path) + 1))
 
 
 def _read(data: object) -> tuple[Config | None, list[Any]]:
@@ -113,15 +113,14 @@ def _mend(data: Any, error: Any, document: Document, aside: set[Path]) -> None:
 
 def _put_aside(data: Any, path: Path) -> Path:
     """Replace what is at a path, or take it out; the path of what had to go for that."""
-    while path:
-        holder, key = _at(data, path[:-1]), path[-1]
-        if _pattern(path) in STAND_INS:
-            holder[key] = deepcopy(STAND_INS[_pattern(path)])
-            return path
-        if isinstance(holder, dict):
-            del holder[key]
-            return path
+    # Taking something out of a list would move what comes after it to other paths.
+    while _pattern(path) not in STAND_INS and isinstance(_at(data, path[:-1]), list):
         path = path[:-1]
+    holder, key = _at(data, path[:-1]), path[-1]
+    if _pattern(path) in STAND_INS:
+        holder[key] = deepcopy(STAND_INS[_pattern(path)])
+    else:
+        del holder[key]
     return path
 
 

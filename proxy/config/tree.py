@@ -8,8 +8,9 @@ several documents, keys that are not text, the same key twice. It knows nothing 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import yaml
 
@@ -24,8 +25,8 @@ MOST_ALIASED = 10_000
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SECRETS = frozenset({"token", "password", "secret"})
-# A secret that stands where it must not is not repeated on a terminal or in a log.
-_SECRET = re.compile(r"""(?i)(?:token|password|secret)["']?\s*:\s*(?!\{|\$\{)([^\s,}#][^,}#]*)""")
+# A secret that stands where it must not is not repeated on a terminal or in a log; nor where its key is mistyped.
+_SECRET = re.compile(r"""(?i)(?:tok|pass|pwd|secr|bearer)\w*["']?\s*:\s*(?!\{|\$\{)([^\s,}#][^,}#]*)""")
 
 
 @dataclass(slots=True)
@@ -82,18 +83,10 @@ class Document:
             found.append(part)
         return tuple(found), *(place if at_key else (node.line, node.column))
 
-    def keys(self, path: Path) -> list[str]:
-        """The keys of the map at a path; none where there is no map."""
-        node = self.root
-        for part in path:
-            children = node.value if node else None
-            if isinstance(children, dict):
-                node = children.get(str(part))
-            elif isinstance(children, list) and isinstance(part, int):
-                node = children[part]
-            else:
-                return []
-        return list(node.keys) if node else []
+    def keys(self, key: str) -> Collection[str]:
+        """The keys of a map at the top of the file; none where there is no such map."""
+        top = self.root.value if self.root else None
+        return top[key].keys.keys() if isinstance(top, dict) and key in top else ()
 
     def data(self) -> object:
         """The file's content as plain lists, maps and scalars."""
@@ -133,6 +126,7 @@ def read(text: str, name: str, environ: Mapping[str, str]) -> Document:
     except yaml.MarkedYAMLError as error:
         _note_syntax(document, error)
     except yaml.YAMLError as error:
+        # No place is known; this is for what libyaml may find that we don't look for.
         document.note(1, 1, str(error).splitlines()[0])
     return document
 
@@ -182,13 +176,11 @@ class _Composer:
         self._document.note(*place, message, path)
         self._document.unread.add(place)
 
-    def _node(self, event: yaml.Event, events: Iterator[yaml.Event], path: Path) -> Node:
+    def _node(self, event: Any, events: Iterator[yaml.Event], path: Path) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path)
         if len(path) > DEEPEST:
             self._note(event, f"more than {DEEPEST} levels of maps and lists")
-            raise _StopError
-        if not isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             raise _StopError
         self._refuse_tag(event, path)
         if event.anchor:

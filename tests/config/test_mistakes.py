@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.config.mistakes import WIDTH, ConfigError, Mistake, dotted, nearest, one_of, quoted
+from proxy.config.mistakes import COMPARED, WIDTH, ConfigError, Mistake, dotted, nearest, one_of, quoted
 
 
 def test_a_mistake_is_shown_with_its_line_and_a_caret() -> None:
@@ -41,6 +41,11 @@ def test_mistakes_are_in_the_order_of_the_file() -> None:
 def test_the_nearest_word_is_suggested_whatever_its_case_and_dashes() -> None:
     assert "; did you mean 'least_requests'?" == nearest("Least-Request", ["random", "least_requests"])
     assert "" == nearest("banana", ["random", "least_requests"])
+
+
+def test_among_very_many_words_no_nearest_is_looked_for() -> None:
+    """A file with ten thousand wrong names must be answered in seconds."""
+    assert "" == nearest("app1", [f"app{number}" for number in range(COMPARED + 1)])
 
 
 def test_values_are_named_shortly() -> None:

@@ -196,6 +196,7 @@ def test_a_value_is_read(quantity: Quantity, written: object, value: object) -> 
         ),
         (HASH_ON, {"header": "a b"}, "expected a header's name such as X-Canary, not 'a b'"),
         (HASH_ON, {"header": "a", "cookie": "b"}, "expected client, path, {header: NAME} or {cookie: NAME}, not a map"),
+        (HASH_ON, {"query": "a"}, "expected client, path, {header: NAME} or {cookie: NAME}, not a map"),
         (REDIRECT_STATUS, 304, "expected 301, 302, 303, 307 or 308, not 304"),
         (VERSION, 2, "the only version of this language is 1, not 2"),
         (VERSION, True, "the only version of this language is 1, not true"),

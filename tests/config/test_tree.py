@@ -51,6 +51,10 @@ def test_a_path_that_leads_out_of_the_file_ends_at_the_last_thing_that_is_there(
     assert (("c",), 3, 1) == document.locate(("c", 7), at_key=True)
 
 
+def test_a_key_may_have_an_anchor(loader: None) -> None:
+    assert {"a": "a"} == read("&k a: *k\n", "x", {}).data()
+
+
 def test_json_is_yaml() -> None:
     document = read('{\n\t"a": [1, true, null, "x\\u00e9"],\n\t"b": {"c": 1.5e1}\n}\n', "x", {})
 
@@ -125,7 +129,8 @@ def test_a_variable_never_becomes_structure() -> None:
         ('{"admin_token": "hunter2"}', '{"admin_token": *********}'),
         ("token: {file: ./token}", "token: {file: ./token}"),
         ("token: ${TOKEN}", "token: ${TOKEN}"),
-        ("tokens: 1", "tokens: 1"),
+        ("admin: {tokn: hunter2}", "admin: {tokn: *******}"),
+        ("workers: 1 # tokens", "workers: 1 # tokens"),
     ],
 )
 def test_a_source_line_is_shown_without_what_may_be_a_secret(line: str, shown: str) -> None:

@@ -209,6 +209,24 @@ def test_what_is_wrong_does_not_make_other_things_wrong(mistakes: Mistakes) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listeners: [a:1]\npools: 5\nroutes: [{pool: app}, {split: {b: 100%}}]\n",
+        "listeners: [a:1]\npools: {a: [a:1], b: [b:1]}\nroutes: 5\n",
+        "listeners: [a:1]\npools: {app: [a:1]}\ndefaults: {breaker: {open_for: 5, open_for_max: 1s}}\n",
+        "listeners: [a:1]\npools: {app: {backends: [a:1], balance: hash, hash_on: 5}}\n",
+        "listeners: [a:1]\npools: {app: {backends: [a:1], balance: hsh, hash_on: path}}\n",
+        "listeners: [a:1]\npools: {app: [a:1]}\ndefaults: {health: {path: 5, body: ok}}\n",
+        "listeners: [a:1]\npools: {app: [a:1]}\nadmin: {address: 0.0.0.0:9900, token: 5}\n",
+        "listeners: [a:1]\npools: {app: [a:1]}\nroutes: [{pool: app, match: {path: a/*}, strip_prefix: /b}]\n",
+        "listeners: [a:1]\npools: {app: [{adress: a:1}]}\n",
+    ],
+)
+def test_one_mistake_is_reported_once(mistakes: Mistakes, text: str) -> None:
+    assert 1 == len(mistakes(text))
+
+
 def test_a_missing_key_is_reported_at_the_map_that_lacks_it(mistakes: Mistakes) -> None:
     assert ["2:1: 'listeners' is missing"] == mistakes("# none\npools: {app: [a:1]}\n")
 
