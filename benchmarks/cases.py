@@ -56,7 +56,7 @@ class MemoryCase:
 
 @dataclass(frozen=True, slots=True)
 class FailoverCase:
-    """One backend of three fails and comes back under a fixed rate of GETs, each tenth request a POST."""
+    """One backend of three fails and comes back under a fixed rate of GETs, each third request a POST."""
 
     name: str
     title: str

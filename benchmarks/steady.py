@@ -11,6 +11,9 @@ from benchmarks.peers.contract import Setup
 from benchmarks.processes import StartError
 from benchmarks.stage import make_certificate, peer_on, run_load, sample_backends, stage_for
 
+_WARMUP_PER_CONNECTION = 0.001
+"""Seconds: with thousands of connections a proxy is busy for a while with opening its own."""
+
 
 def measure_load(case: LoadCase, done: Measurement, pace: Pace) -> None:
     """Fill in what the proxy of this measurement needed for the traffic of the case."""
@@ -26,7 +29,7 @@ def measure_load(case: LoadCase, done: Measurement, pace: Pace) -> None:
                 requests=case.requests,
                 connections=case.connections,
                 proxy_pid=proxy.pid,
-                warmup=pace.warmup,
+                warmup=pace.warmup + case.connections * _WARMUP_PER_CONNECTION,
                 measure=pace.measure,
                 rate=case.rate,
                 close_each=case.close_each,

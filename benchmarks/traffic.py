@@ -112,10 +112,10 @@ def requests_of(kind: str) -> Iterator[bytes]:
 
 
 def mixed_requests() -> Iterator[bytes]:
-    """GETs, and each tenth a POST with an id of its own: a backend's ledger then tells whether it was done twice."""
+    """GETs, and each third a POST with an id of its own: a backend's ledger then tells whether it was done twice."""
     read = REQUESTS["small"][0]
     for number in itertools.count():
-        if number % 10:
+        if number % 3:
             yield read
         else:
             yield request("POST", "/checkout/orders", {"X-Order-Id": str(number)}, b"p" * 200)

@@ -80,5 +80,6 @@ def _refuse_what_is_not_built(config: str) -> None:
         [sys.executable, "-m", "proxy", "check", config], capture_output=True, text=True, timeout=60, check=False
     )
     if checked.returncode != 0:
-        said = (checked.stdout + checked.stderr).strip().splitlines()
-        raise UnsupportedError(said[-1].rpartition("error: ")[2] if said else f"check says {checked.returncode}")
+        said = checked.stdout + checked.stderr
+        refused = [line.partition(" error: ")[2] for line in said.splitlines() if " error: " in line]
+        raise UnsupportedError("; ".join(refused) or said.strip() or f"check says {checked.returncode}")
