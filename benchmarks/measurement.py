@@ -12,6 +12,8 @@ class Figure:
     title: str
     unit: str
     decimals: int = 0
+    is_comparable: bool = True
+    """Whether a ratio says anything: not where the best is none at all."""
 
 
 FIGURES: dict[str, Figure] = {
@@ -26,8 +28,8 @@ FIGURES: dict[str, Figure] = {
     "private_mib": Figure("unshared", "MiB", 1),
     "processes": Figure("processes", ""),
     "kib_each": Figure("per connection", "KiB", 1),
-    "growth_mib": Figure("growth", "MiB", 1),
-    "failed": Figure("failed", ""),
+    "growth_mib": Figure("growth", "MiB", 1, is_comparable=False),
+    "failed": Figure("failed", "", is_comparable=False),
     "failed_writes": Figure("of these POST", ""),
     "duplicates": Figure("POSTs done twice", ""),
     "gap_ms": Figure("longest gap", "ms", 1),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.cases import Case, LoadCase
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import FIGURES, Measurement
 
 REFERENCES = ("haproxy", "envoy")
 """Proxies to whose figure, in the same round, the others' are set in relation."""
@@ -80,7 +80,7 @@ def _row(case: Case, measurements: list[Measurement], peer: str) -> Row:
     for each in own:
         errors.update(each.errors)
     row.errors = dict(errors)
-    for reference in REFERENCES:
+    for reference in REFERENCES if FIGURES[case.figures[0]].is_comparable else ():
         if reference != peer and (spread := Spread.of(_ratios(case.figures[0], own, measurements, reference))):
             row.ratios[reference] = spread
     return row
