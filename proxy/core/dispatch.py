@@ -15,7 +15,7 @@ from proxy.core.balancer import Keyed
 from proxy.core.breaker import Ticket, Verdict
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
-from proxy.core.retry import Outcome, Progress
+from proxy.core.retry import FIRST_RETRIED, Outcome, Progress
 from proxy.errors import ERRORS, ErrorKind
 
 HOLD_STEP = 0.025
@@ -131,6 +131,8 @@ class Dispatch:
         For an answer that is to be passed on the Attempt stays open until `finish`.
         """
         answered = outcome.kind is None
+        if answered and outcome.status < FIRST_RETRIED:
+            return RELAY
         if not self._may_repeat(outcome):
             return self._relay(outcome, now) if answered else self._fail(outcome, now)
         following = self._follower(outcome, now)
@@ -163,7 +165,8 @@ class Dispatch:
 
     def abandon(self, now: float) -> None:
         """The client has left or the proxy ends: this says nothing of the Backend."""
-        self._release()
+        if self._held_until is not None:
+            self._release()
         if self.attempt is not None:
             self._settle(CLIENT_GONE, now)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proxy.core.http1 import Body, Cut, RequestHead, ResponseHead
+from proxy.core.grammar import Body, Cut
+from proxy.core.http1 import RequestHead, ResponseHead
 
 PRODUCT = b"failover-proxy"
 VIA = b"Via: 1.1 " + PRODUCT + b"\r\n"
@@ -86,6 +87,10 @@ def upstream_head(
     """The head that goes to the Backend, up to and with its empty line."""
     head = request.head
     cuts: Sequence[Cut] = request.cuts
+    if request.is_plain and rewrite is None:
+        request.request_id = request_id = request.request_id or make_id()
+        start = head[: cuts[0][0]] + head[cuts[0][1] : -2] if cuts else head[:-2]
+        return b"%b%bX-Request-Id: %b\r\n\r\n" % (start, forwarding.fields(request), request_id)
     host = rewrite.host if rewrite is not None else None
     if host is None and not request.authority:
         host = NO_HOST
@@ -152,6 +157,10 @@ def is_chunked_for(request: RequestHead, response: ResponseHead) -> bool:
 def downstream_head(request: RequestHead, response: ResponseHead, *, close: bool, proxy_status: bytes = b"") -> bytes:
     """The head that goes to the client, up to and with its empty line."""
     head = response.head
+    if response.is_plain and request.minor and not close and not proxy_status:
+        cuts = response.cuts
+        start = head[: cuts[0][0]] + head[cuts[0][1] : -2] if cuts else head[:-2]
+        return b"%bVia: 1.1 failover-proxy\r\nX-Request-Id: %b\r\n\r\n" % (start, request.request_id)
     if response.minor == 1:
         parts = _copied(head, 0, response.cuts)
     else:

@@ -7,75 +7,53 @@ This file knows nothing of sockets, routes and Backends.
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 import httptools
 
+from proxy.core.grammar import (
+    ABSOLUTE_TARGET,
+    ALL_FIELDS,
+    EVENT_STREAM,
+    FORWARDED,
+    PLAIN_REQUEST,
+    PLAIN_RESPONSE,
+    PLAIN_STATUSES,
+    SCAN_REQUEST,
+    SCAN_RESPONSE,
+    STATUS_LINE,
+    UNNAMEABLE,
+    Body,
+    Cut,
+    check_coding,
+    connection_cut,
+    content_length,
+    expects_continue,
+    is_host,
+    options_of,
+    request_line,
+    response_length,
+    with_nominated,
+)
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, RequestError, ResponseError
-
-END_OF_HEAD = b"\r\n\r\n"
-
-_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-"""llhttp lets control bytes, NUL among them, through in a reason."""
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,}\]|[!$&'()*+,;=\-._~%0-9A-Za-z]+)(?::[0-9]{1,5})?")
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)([^#]*)")
-
-_FIELDS = (
-    rb"connection|content-length|expect|forwarded|host|keep-alive|max-forwards|proxy-[^:]*|te|trailer|"
-    rb"transfer-encoding|upgrade|via|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id"
-)
-_SCAN_REQUEST = re.compile(rb"\n(" + _FIELDS + rb"):[ \t]*([^\r]*)\r")
-_SCAN_RESPONSE = re.compile(
-    rb"\n(connection|content-length|keep-alive|proxy-[^:]*|te|trailer|transfer-encoding|upgrade|x-request-id)"
-    rb":[ \t]*([^\r]*)\r"
-)
-_EVENT_STREAM = re.compile(rb"\ncontent-type:[ \t]*text/event-stream", re.IGNORECASE)
-_ALL_FIELDS = re.compile(rb"\n([^:\r]+):[ \t]*([^\r]*)\r")
-
-UNNAMEABLE = frozenset(
-    b"host authorization content-length transfer-encoding via forwarded x-forwarded-for x-forwarded-proto "
-    b"x-forwarded-host x-request-id cookie set-cookie cache-control date content-type content-encoding location".split()
-)
-"""Fields that a `Connection` header can't have removed (Apache CVE-2022-31813, Fabio CVE-2025-48865)."""
-
-
-FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
-"""What we write ourselves; a client's own is believed only from a trusted proxy."""
-
-MOST_DIGITS = 18
-"""Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
-
-REFUSED_METHODS = {
-    b"CONNECT": (501, "CONNECT is not supported"),
-    b"TRACE": (405, "TRACE is not allowed"),
-}
-
-
-class Body(enum.Enum):
-    """How a message's body is delimited."""
-
-    NONE = "none"
-    COUNTED = "counted"
-    CHUNKED = "chunked"
-    UNTIL_CLOSE = "until close"
-
-
-Cut = tuple[int, int]
-"""A field that is not copied: from the LF before its name to the CR that ends it, both included."""
 
 
 class _Sink:
     """What httptools calls; it needs to know nothing."""
 
 
+_SINK = _Sink()
+
+
 class RequestHead:
-    """One request's head, checked. What most requests don't have stays at the class's default."""
+    """One request's head, checked. What most requests don't have stays at the class's default.
+
+    `is_plain`: HTTP/1.1, the target is a path, and of the fields that matter there are Host and at most
+    `Connection: keep-alive`. Nearly all requests are so, and looking for everything else cost them 3 µs.
+    """
 
     authority = b""
     """The Host field's value, in lower case."""
@@ -101,7 +79,7 @@ class RequestHead:
             raise RequestError(414, "the request line is too long")
         if len(head) > limits.header_bytes + line_end or head.count(b"\n") > limits.headers + 2:
             raise RequestError(431, "the head is too large")
-        method, target, version = _request_line(head[:line_end])
+        method, target, version = request_line(head[:line_end])
         try:
             httptools.HttpRequestParser(_SINK).feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -119,14 +97,26 @@ class RequestHead:
         self.idempotent = method in IDEMPOTENT
         self.lowered = lowered = head.lower()
         self.cuts: list[Cut] = []
-        fields = _SCAN_REQUEST.findall(lowered)
-        if len(fields) == 1 and fields[0][0] == b"host":
-            self.authority = fields[0][1].rstrip(b" \t")
+        fields = SCAN_REQUEST.findall(lowered)
+        known = dict(fields)
+        self.is_plain = (
+            len(known) == len(fields)
+            and PLAIN_REQUEST.issuperset(known)
+            and known.get(b"connection", b"keep-alive") == b"keep-alive"
+            and self.minor == 1
+            and target.startswith(b"/")
+            and b"host" in known
+        )
+        if self.is_plain:
+            self.authority = known[b"host"].rstrip(b" \t")
+            if b"connection" in known:
+                self.cuts = [connection_cut(lowered)]
+            self.path = target.partition(b"?")[0]
         else:
             self._scan(lowered)
-        if not _is_host(self.authority) and (self.authority or self.minor):
+            self.path = target.partition(b"?")[0] if target.startswith(b"/") else self._other_target()
+        if not is_host(self.authority) and (self.authority or self.minor):
             raise RequestError(400, "the Host field is not a valid host")
-        self.path = target.partition(b"?")[0] if target[:1] == b"/" else self._other_target()
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')}>"
@@ -137,7 +127,7 @@ class RequestHead:
         """One pass over the fields that matter; all others are copied unread."""
         hosts = 0
         framing = False
-        for match in _SCAN_REQUEST.finditer(lowered):
+        for match in SCAN_REQUEST.finditer(lowered):
             name, value = match.groups()
             if name == b"host":
                 hosts += 1
@@ -149,13 +139,13 @@ class RequestHead:
                 if framing:
                     raise RequestError(400, "several Content-Length or Transfer-Encoding fields")
                 framing = True
-                self.length = _content_length(value.rstrip(b" \t"))
+                self.length = content_length(value.rstrip(b" \t"))
                 self.body = Body.COUNTED
             elif name == b"transfer-encoding":
                 if framing:
                     raise RequestError(400, "several Content-Length or Transfer-Encoding fields")
                 framing = True
-                _check_coding(value.rstrip(b" \t"), self.minor)
+                check_coding(value.rstrip(b" \t"), self.minor)
                 self.body = Body.CHUNKED
             elif self._is_kept(name, value, match):
                 continue
@@ -180,20 +170,20 @@ class RequestHead:
             self.request_id = raw
             return bool(raw)
         if name == b"expect":
-            self.expects_continue = _expects_continue(value.rstrip(b" \t")) and self.minor == 1
+            self.expects_continue = expects_continue(value.rstrip(b" \t")) and self.minor == 1
             return True
         if name == b"max-forwards":
             self.max_forwards = raw
         elif name == b"upgrade":
             self.upgrade = raw
         elif name == b"te":
-            self.te_trailers = b"trailers" in _options(value)
+            self.te_trailers = b"trailers" in options_of(value)
         elif name in FORWARDED:
             self.forwarded = (*self.forwarded, (name, raw))
         return name == b"max-forwards" or (name.startswith(b"x-forwarded-") and name not in FORWARDED)
 
     def _heed_connection(self) -> None:
-        options = _options(self.connection)
+        options = options_of(self.connection)
         if b"close" in options:
             self.is_keep_alive = False
         elif b"keep-alive" in options:
@@ -202,14 +192,14 @@ class RequestHead:
             self.upgrade = b""
         nominated = options - UNNAMEABLE - {b"close", b"keep-alive", b"upgrade", b"te"}
         if nominated:
-            self.cuts = _with_nominated(self.cuts, self.lowered, nominated)
+            self.cuts = with_nominated(self.cuts, self.lowered, nominated)
 
     def _other_target(self) -> bytes:
         """The path of a target that is not in origin form; the target becomes so (RFC 9112, section 3.2)."""
         target = self.target
         if target == b"*" and self.method == b"OPTIONS":
             return target
-        match = _ABSOLUTE.fullmatch(target)
+        match = ABSOLUTE_TARGET.fullmatch(target)
         if match is None:
             raise RequestError(400, "the request's target is not valid")
         if match[1].lower() != self.authority or not match[1]:
@@ -235,7 +225,7 @@ class RequestHead:
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field whose name is given in lower case; None where there is none."""
-        for match in _ALL_FIELDS.finditer(self.lowered):
+        for match in ALL_FIELDS.finditer(self.lowered):
             if match[1] == name:
                 return self.head[match.start(2) : match.end(2)].rstrip(b" \t")
         return None
@@ -261,7 +251,7 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One response's head from a Backend, checked."""
+    """One response's head from a Backend, checked. `is_plain`: a counted HTTP/1.1 answer with at most keep-alive."""
 
     has_request_id = False
     length = -1
@@ -278,18 +268,31 @@ class ResponseHead:
             pass
         except httptools.HttpParserError as error:
             raise ResponseError(f"the head can't be read: {error}") from None
-        if _STATUS_LINE.match(head) is None:
+        start = STATUS_LINE.match(head)
+        if start is None:
             raise ResponseError("not an HTTP/1 answer")
         self.head = head
-        self.minor = minor = 1 if head[7:8] == b"1" else 0
-        self.status = int(head[9:12])
-        self.is_keep_alive = minor == 1
+        self.status = int(start[2])
+        self.is_keep_alive = start[1] == b"1"
+        self.minor = 1 if self.is_keep_alive else 0
         self.cuts: list[Cut] = []
         lowered = head.lower()
-        fields = _SCAN_RESPONSE.findall(lowered)
-        if len(fields) == 1 and fields[0][0] == b"content-length" and not to_head:
-            self.length = _response_length(fields[0][1])
-            self.body = self._framing(b"", to_head=False)
+        fields = SCAN_RESPONSE.findall(lowered)
+        known = dict(fields)
+        self.is_plain = (
+            len(known) == len(fields)
+            and PLAIN_RESPONSE.issuperset(known)
+            and known.get(b"connection", b"keep-alive") == b"keep-alive"
+            and self.is_keep_alive
+            and b"content-length" in known
+            and self.status in PLAIN_STATUSES
+            and not to_head
+        )
+        if self.is_plain:
+            self.length = response_length(known[b"content-length"])
+            self.body = Body.COUNTED if self.length else Body.NONE
+            if b"connection" in known:
+                self.cuts = [connection_cut(lowered)]
         else:
             self.body = self._scan(lowered, to_head=to_head)
 
@@ -298,12 +301,12 @@ class ResponseHead:
 
     def _scan(self, lowered: bytes, *, to_head: bool) -> Body:
         coding = connection = b""
-        for match in _SCAN_RESPONSE.finditer(lowered):
+        for match in SCAN_RESPONSE.finditer(lowered):
             name, value = match.groups()
             if name == b"content-length":
                 if self.length >= 0:
                     raise ResponseError("several Content-Length fields")
-                self.length = _response_length(value)
+                self.length = response_length(value)
                 continue
             if name == b"connection":
                 connection = connection + b"," + value if connection else value
@@ -327,24 +330,24 @@ class ResponseHead:
     @property
     def is_event_stream(self) -> bool:
         """Whether the body is a stream of server-sent events, which must not be held."""
-        return _EVENT_STREAM.search(self.head) is not None
+        return EVENT_STREAM.search(self.head) is not None
 
     def _heed_connection(self, connection: bytes, lowered: bytes) -> None:
-        options = _options(connection)
+        options = options_of(connection)
         if b"close" in options:
             self.is_keep_alive = False
         elif b"keep-alive" in options:
             self.is_keep_alive = True
         nominated = options - UNNAMEABLE - {b"close", b"keep-alive", b"upgrade"}
         if nominated:
-            self.cuts = _with_nominated(self.cuts, lowered, nominated)
+            self.cuts = with_nominated(self.cuts, lowered, nominated)
 
     def _framing(self, coding: bytes, *, to_head: bool) -> Body:
         """RFC 9112, section 6.3, and where two readings exist, refuse."""
         if coding and (self.length >= 0 or coding != b"chunked" or self.minor == 0):
             raise ResponseError("Transfer-Encoding is not just `chunked`, or stands beside Content-Length")
         if self.status < 200 or self.status == 204:
-            self.cuts = _with_nominated(self.cuts, self.head.lower(), {b"content-length"})
+            self.cuts = with_nominated(self.cuts, self.head.lower(), {b"content-length"})
         if self.status < 200 or self.status in (204, 304) or to_head:
             return Body.NONE
         if coding:
@@ -353,68 +356,3 @@ class ResponseHead:
             return Body.COUNTED if self.length else Body.NONE
         self.is_keep_alive = False
         return Body.UNTIL_CLOSE
-
-
-# Rules
-
-
-_SINK = _Sink()
-
-
-def _request_line(line: bytes) -> list[bytes]:
-    """Method, target and version; their bytes are llhttp's to judge.
-
-    But llhttp skips a CR or LF before the method, and what is skipped would make `TRACE` another method for us.
-    """
-    parts = line.split(b" ")
-    if len(parts) != 3 or line[0] in b"\r\n":
-        raise RequestError(400, "the request line is not valid")
-    method, target, version = parts
-    if version != b"HTTP/1.1" and version != b"HTTP/1.0":
-        raise RequestError(505 if _VERSION.fullmatch(version) else 400, "not HTTP/1.0 or HTTP/1.1")
-    if b"#" in target:
-        raise RequestError(400, "the request's target is not valid")
-    if method in REFUSED_METHODS:
-        raise RequestError(*REFUSED_METHODS[method])
-    return parts
-
-
-@lru_cache(maxsize=1024)
-def _is_host(value: bytes) -> bool:
-    """Kept for the hosts seen last: a check costs 0.2 µs, and most requests name the same few."""
-    return _HOST.fullmatch(value) is not None
-
-
-def _expects_continue(value: bytes) -> bool:
-    if value != b"100-continue":
-        raise RequestError(417, "an expectation that can't be met")
-    return True
-
-
-def _content_length(value: bytes) -> int:
-    """Digits only: `int` alone would read `+5`, `1_0` and other scripts' digits."""
-    if not value.isdigit() or len(value) > MOST_DIGITS:
-        raise RequestError(400, "Content-Length is not a number")
-    return int(value)
-
-
-def _response_length(value: bytes) -> int:
-    value = value.rstrip(b" \t")
-    if not value.isdigit() or len(value) > MOST_DIGITS:
-        raise ResponseError("Content-Length is not a number")
-    return int(value)
-
-
-def _check_coding(value: bytes, minor: int) -> None:
-    if value != b"chunked" or minor == 0:
-        raise RequestError(400, "Transfer-Encoding is not just `chunked`, or comes with HTTP/1.0")
-
-
-def _options(value: bytes) -> set[bytes]:
-    return {option.strip(b" \t") for option in value.split(b",")} - {b""}
-
-
-def _with_nominated(cuts: list[Cut], lowered: bytes, names: set[bytes]) -> list[Cut]:
-    """The cuts and those of the fields that `Connection` names."""
-    more = [(m.start(), m.end()) for m in _ALL_FIELDS.finditer(lowered) if m[1] in names]
-    return sorted({*cuts, *more})

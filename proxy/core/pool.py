@@ -48,6 +48,7 @@ class Pool:
 
     __slots__ = (
         "_fresh_until",
+        "_is_learning",
         "_listener",
         "_scout_at",
         "_single",
@@ -85,6 +86,7 @@ class Pool:
         self._listener = listener
         self._fresh_until = -inf
         self._single = self.tiers[0] if len(self.tiers) == 1 else None
+        self._is_learning = any(tier.learner is not None for tier in self.tiers)
         self._trials: tuple[Backend, ...] = ()
         self.panic = False
         self.lost_at: float | None = None
@@ -239,6 +241,10 @@ class Pool:
         backend.in_flight -= 1
         backend.failures += failed
         backend.record(duration)
+        if self._is_learning:
+            self._teach(backend, duration, failed=failed, now=now)
+
+    def _teach(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
         for tier in self.tiers:
             if tier.learner is not None and backend in tier.backends:
                 tier.learner.observe(backend, duration, failed=failed, now=now)
