@@ -101,11 +101,13 @@ class Weighted:
 class LeastRequests:
     """Fewest requests in flight for its weight; among equals in weighted turns, above eight of two drawn at random."""
 
-    __slots__ = ("_candidates", "_drawn", "_turn")
+    __slots__ = ("_candidates", "_drawn", "_is_even", "_next", "_turn")
 
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
         self._candidates: Sequence[Backend] = ()
         self._drawn = Weighted(settings, backends)
+        self._is_even = False
+        self._next = 0
         self._turn = 0.0
 
     def pick(self, candidates: Sequence[Backend], request: Keyed, now: float, rng: random.Random) -> Backend:
@@ -115,7 +117,22 @@ class LeastRequests:
             return second if load(second) < load(first) else first
         if candidates is not self._candidates:
             self._candidates = candidates
+            self._is_even = len({backend.weight for backend in candidates}) == 1
+            self._next = int(rng.random() * len(candidates))
             _give_turns(candidates, self._turn, rng)
+        return self._evenly(candidates) if self._is_even else self._by_weight(candidates)
+
+    def _evenly(self, candidates: Sequence[Backend]) -> Backend:
+        """Equal weights need no arithmetic: in turn, unless another has fewer."""
+        self._next = turn = (self._next + 1) % len(candidates)
+        best = candidates[turn]
+        if best.in_flight:
+            for backend in candidates:
+                if backend.in_flight < best.in_flight:
+                    best = backend
+        return best
+
+    def _by_weight(self, candidates: Sequence[Backend]) -> Backend:
         best = candidates[0]
         best_load = best.in_flight / best.weight
         for backend in candidates:

@@ -104,7 +104,7 @@ class Dispatch:
         self._request = request
         self._idempotent = request.idempotent
         self._rng = rng
-        self._tried: list[Backend] = []
+        self._tried: tuple[Backend, ...] = ()
         self._last: Outcome | None = None
         self._reason = ""
         self._rounds = 0
@@ -121,7 +121,7 @@ class Dispatch:
         pool.budget.count_request(now)
         if pool.failing_at is not None and not pool.may_scout(now):
             return self._hold_or_refuse(now)
-        may_try = self._idempotent and not self._request.has_body and pool.settings.retries.attempts > 1
+        may_try = self._idempotent and not self._request.has_body
         backend = pool.pick(self._request, now, self._rng, may_try=may_try)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
 
@@ -151,7 +151,7 @@ class Dispatch:
             if pool.is_out(now) and not pool.may_scout(now):
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
             self._release()
-        self._tried.clear()
+        self._tried = ()
         backend = pool.pick(self._request, now, self._rng)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
 
@@ -185,7 +185,7 @@ class Dispatch:
         pool, failed = self._pool, self.attempt
         if failed is None:
             return None
-        self._tried.append(failed.backend)
+        self._tried = (*self._tried, failed.backend)
         following: Backend | Wait | None = pool.pick(self._request, now, self._rng, self._tried)
         if following is None:
             following = self._second_round(outcome, failed.backend, now)

@@ -62,6 +62,8 @@ class RequestHead:
     """Bytes of a counted body."""
     connection = b""
     expects_continue = False
+    has_body = False
+    """Whether body bytes follow."""
     forwarded: Sequence[tuple[bytes, bytes]] = ()
     """The client's own `Forwarded` and `X-Forwarded-*` fields, names in lower case."""
     is_absolute = False
@@ -141,12 +143,14 @@ class RequestHead:
                 framing = True
                 self.length = content_length(value.rstrip(b" \t"))
                 self.body = Body.COUNTED
+                self.has_body = self.length > 0
             elif name == b"transfer-encoding":
                 if framing:
                     raise RequestError(400, "several Content-Length or Transfer-Encoding fields")
                 framing = True
                 check_coding(value.rstrip(b" \t"), self.minor)
                 self.body = Body.CHUNKED
+                self.has_body = True
             elif self._is_kept(name, value, match):
                 continue
             self.cuts.append((match.start(), match.end()))
@@ -217,11 +221,6 @@ class RequestHead:
     def is_upgrade(self) -> bool:
         """Whether the client asks to switch protocols."""
         return bool(self.upgrade) and self.minor == 1
-
-    @property
-    def has_body(self) -> bool:
-        """Whether body bytes follow."""
-        return self.body is Body.CHUNKED or self.length > 0
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field whose name is given in lower case; None where there is none."""

@@ -211,7 +211,7 @@ class Pool:
 
     def _has_spare(self) -> bool:
         """Whether somebody else is left who can serve if a trial fails."""
-        return not self.panic and any(tier.candidates for tier in self.tiers)
+        return self.settings.retries.attempts > 1 and not self.panic and any(tier.candidates for tier in self.tiers)
 
     def _tiers_in_turn(self, rng: random.Random) -> Iterator[Tier]:
         """The tier that a draw by shares gives, then the others from the lowest up."""

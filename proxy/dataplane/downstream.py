@@ -18,8 +18,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
+from proxy.core.grammar import END_OF_HEAD
 from proxy.core.headers import Forwarding
-from proxy.core.http1 import END_OF_HEAD, RequestHead
+from proxy.core.http1 import RequestHead
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.pause import PAUSE
 from proxy.errors import ErrorKind, RequestError
@@ -226,7 +227,7 @@ class Downstream(asyncio.Protocol):
         try:
             while True:
                 self._begin_waiting()
-                while (request := self._take_request()) is None:
+                while not self.buffer or (request := self._take_request()) is None:
                     if self._is_over():
                         self.close()
                         return
@@ -262,9 +263,9 @@ class Downstream(asyncio.Protocol):
 
     def _take_request(self) -> RequestHead | None:
         """The next head if it is whole. Raises RequestError."""
-        buffer = self.buffer
-        if not buffer or self.is_write_paused:
+        if self.is_write_paused:
             return None
+        buffer = self.buffer
         end = buffer.find(END_OF_HEAD, self._searched)
         if buffer.startswith(b"\r\n"):
             self.buffer = buffer[2:]

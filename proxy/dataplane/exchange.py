@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from proxy.core import answers
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.grammar import Body
 from proxy.core.headers import downstream_head, interim_head, is_chunked_for, is_loop, upstream_head
-from proxy.core.http1 import Body, RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.retry import Outcome, Progress, answered
 from proxy.dataplane.pause import PAUSE
 from proxy.dataplane.tunnel import run_tunnel
@@ -128,7 +129,7 @@ class Exchange:
         self._timeouts = timeouts = pool.settings.timeouts
         self._total_at = inf if timeouts.total is None else self._started + timeouts.total
         client.stall = timeouts.stall
-        if self._request.body is not Body.NONE and self._request.has_body:
+        if self._request.has_body:
             self._take_upload()
 
     # The request's body
@@ -193,24 +194,28 @@ class Exchange:
 
     def _send(self) -> None:
         """Write the request's head, and what is there of its body, in one piece."""
-        client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
+        client, request, upload = self._client, self._request, self._upload
+        upstream = self._upstream
+        assert upstream is not None
         client.upstream = upstream
         upstream.begin(client, to_head=request.method == b"HEAD")
         head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
-        if self._upload is not None:
-            head += self._upload.attach(upstream)
         self._failure = None
         self._held_until = -1.0
+        self._is_due = upload is None
+        if upload is not None:
+            head += upload.attach(upstream)
+            self._is_due = upload.is_complete
         if upstream.is_lost or upstream.transport.is_closing():
             self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
             return
         upstream.transport.write(head)
-        self._is_due = self._is_uploaded
         self._arm(self._timeouts.first_byte if self._is_due else self._timeouts.stall)
 
     def _is_judgeable(self) -> bool:
         """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
-        upstream = cast("Upstream", self._upstream)
+        upstream = self._upstream
+        assert upstream is not None
         if self._failure is not None:
             return True
         if upstream.interims is not None:
@@ -322,7 +327,9 @@ class Exchange:
             upstream.close()
 
     def _arm(self, seconds: float) -> None:
-        self._client.arm(min(monotonic() + seconds, self._total_at))
+        client, at = self._client, monotonic() + seconds
+        client.deadline = at if at < self._total_at else self._total_at
+        client.is_expired = False
 
     async def _wait(self, seconds: float) -> None:
         """Wait, unless the client leaves."""
@@ -337,21 +344,30 @@ class Exchange:
     # The answer
 
     def _must_close(self) -> bool:
-        return not self._request.is_keep_alive or self._worker.is_draining or not self._is_uploaded
+        upload = self._upload
+        return (
+            not self._request.is_keep_alive
+            or self._worker.is_draining
+            or (upload is not None and not upload.is_complete)
+        )
 
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""
-        client, request = self._client, self._request
-        upstream = cast("Upstream", self._upstream)
-        response = cast("ResponseHead", upstream.head)
+        client, request, upstream = self._client, self._request, self._upstream
+        assert upstream is not None
+        response = upstream.head
+        assert response is not None
         close = self._must_close() or (response.body is Body.UNTIL_CLOSE and request.minor == 0)
         status = self._proxy_status() if self._dispatch.attempts > 1 or self._pool.panic else b""
         head = downstream_head(request, response, close=close, proxy_status=status)
         if response.status == 101:
             return await self._switch(upstream, head)
-        chunked = is_chunked_for(request, response)
+        chunked = not response.is_plain and is_chunked_for(request, response)
         if upstream.is_complete:
-            client.transport.write(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
+            if response.is_plain:
+                client.transport.write(b"".join((head, *upstream.pieces)))
+            else:
+                client.transport.write(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
         else:
             failure = await self._stream(upstream, head, chunked=chunked)
             if failure is not None:
@@ -359,7 +375,7 @@ class Exchange:
         now = monotonic()
         reused = upstream.requests > 1
         self._upstream = client.upstream = None
-        upstream.release(now, reusable=self._is_uploaded)
+        upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
         self._dispatch.finish(answered(response.status, reused), now)
         self._worker.stats.count(self._route, self._pool_name, request.method, response.status, now - self._started)
         return not close

@@ -12,35 +12,40 @@ METHODS = {
 """Methods that get a label of their own; all others are `OTHER`, or a client could make labels without bound."""
 
 
+class Series:
+    """The requests with one route, pool, method and status."""
+
+    __slots__ = ("buckets", "seconds", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(DURATION_BUCKETS) + 1)
+
+
 class Stats:
     """Counters of what came from clients."""
 
-    __slots__ = ("_durations", "_requests", "client_aborts", "refused")
+    __slots__ = ("_series", "client_aborts", "refused")
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, str, bytes, int], int] = {}
-        self._durations: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
+        self._series: dict[tuple[str, str, bytes, int], Series] = {}
         self.refused: dict[str, int] = {}
         self.client_aborts = 0
 
     def count(self, route: str, pool: str, method: bytes, status: int, duration: float) -> None:
         """A request was answered with `status` after `duration` seconds."""
-        key = (route, pool, method, status)
-        requests = self._requests
-        if key in requests:
-            requests[key] += 1
-        else:
-            self._first(key)
-        buckets, total = self._durations[route, pool]
-        buckets[bisect_left(DURATION_BUCKETS, duration)] += 1
-        total[0] += duration
+        series = self._series.get((route, pool, method, status))
+        if series is None:
+            series = self._begin(route, pool, method, status)
+        series.total += 1
+        series.seconds += duration
+        series.buckets[bisect_left(DURATION_BUCKETS, duration)] += 1
 
-    def _first(self, key: tuple[str, str, bytes, int]) -> None:
-        route, pool, method, status = key
+    def _begin(self, route: str, pool: str, method: bytes, status: int) -> Series:
         if method not in METHODS:
-            key = (route, pool, b"OTHER", status)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        self._durations.setdefault((route, pool), ([0] * (len(DURATION_BUCKETS) + 1), [0.0]))
+            method = b"OTHER"
+        return self._series.setdefault((route, pool, method, status), Series())
 
     def refuse(self, status: int) -> None:
         """A client's message was refused."""
@@ -49,10 +54,15 @@ class Stats:
     def requests(self) -> dict[tuple[str, str, str, int], int]:
         """By route, pool, method and status."""
         return {
-            (route, pool, METHODS.get(method, "OTHER"), status): total
-            for (route, pool, method, status), total in self._requests.items()
+            (route, pool, METHODS.get(method, "OTHER"), status): series.total
+            for (route, pool, method, status), series in self._series.items()
         }
 
     def durations(self) -> dict[tuple[str, str], tuple[tuple[int, ...], float]]:
         """By route and pool: requests per bucket and the sum of seconds."""
-        return {key: (tuple(buckets), total[0]) for key, (buckets, total) in self._durations.items()}
+        result: dict[tuple[str, str], tuple[tuple[int, ...], float]] = {}
+        for (route, pool, _, _), series in self._series.items():
+            buckets, seconds = result.get((route, pool), ((0,) * len(series.buckets), 0.0))
+            added = tuple(a + b for a, b in zip(buckets, series.buckets, strict=True))
+            result[route, pool] = (added, seconds + series.seconds)
+        return result

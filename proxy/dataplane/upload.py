@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
-from proxy.core.http1 import Body, RequestHead
+from proxy.core.grammar import Body
+from proxy.core.http1 import RequestHead
 from proxy.errors import RequestError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
-from proxy.core.http1 import END_OF_HEAD, Body, ResponseHead
+from proxy.core.grammar import END_OF_HEAD, Body
+from proxy.core.http1 import ResponseHead
 from proxy.core.settings import Address, Limits
 from proxy.errors import ErrorKind, ResponseError
 
@@ -30,6 +31,7 @@ class Upstream(asyncio.Protocol):
     """One connection to a Backend."""
 
     __slots__ = (
+        "_came_whole",
         "_decoder",
         "_limits",
         "_sink",
@@ -68,13 +70,15 @@ class Upstream(asyncio.Protocol):
         self.is_reading_paused = False
         self.tunnel: Callable[[bytes], None] | None = None
         # Per request
-        self._expect(to_head=False)
+        self._to_head = self._came_whole = False
+        self._expect()
 
     def __repr__(self) -> str:
         state = "lost" if self.is_lost else "idle" if self.owner is None else "busy"
         return f"<Upstream {self.home.address} {state} requests={self.requests}>"
 
-    def _expect(self, *, to_head: bool) -> None:
+    def _expect(self) -> None:
+        """Be ready for the head of the next answer."""
         self.buffer = b""
         self.head: ResponseHead | None = None
         self.error: ResponseError | None = None
@@ -85,7 +89,6 @@ class Upstream(asyncio.Protocol):
         self.is_complete = False
         self.has_ended = False
         self.stream: Callable[[list[bytes]], None] | None = None
-        self._to_head = to_head
         self._sink: Callable[[bytes], None] = self._take_head
         self._decoder: ChunkedDecoder | None = None
 
@@ -94,31 +97,29 @@ class Upstream(asyncio.Protocol):
     def begin(self, owner: Downstream, *, to_head: bool) -> None:
         """This connection serves `owner` now."""
         self.owner = owner
-        if self.requests:
-            self._expect(to_head=to_head)
-        else:
-            self._to_head = to_head
+        self._to_head = to_head
         self.requests += 1
 
     def release(self, now: float, *, reusable: bool) -> None:
         """The exchange is over: keep the connection if nothing speaks against it, else close it."""
         self.owner = None
-        self.stream = self.tunnel = None
         head = self.head
-        if (
-            reusable
-            and self.is_complete
-            and head is not None
-            and head.is_keep_alive
-            and not self.has_ended
-            and not self.is_write_paused
-            and not self.buffer
-        ):
-            if self.is_reading_paused:
-                self.resume_reading()
-            self.home.keep(self, now)
-        else:
+        if not reusable or head is None or not head.is_keep_alive or not self._is_clean():
             self.close()
+            return
+        self.head = None
+        self.is_complete = False
+        self._sink = self._take_head
+        if self._came_whole:
+            self.pieces = []
+        else:
+            self._expect()
+            self.resume_reading()
+        self.home.keep(self, now)
+
+    def _is_clean(self) -> bool:
+        """Whether the answer ended by its own framing and nothing is left in either direction."""
+        return self.is_complete and not (self.has_ended or self.is_lost or self.is_write_paused or self.buffer)
 
     def close(self) -> None:
         """End the connection at once; what the transport still holds is dropped."""
@@ -203,14 +204,16 @@ class Upstream(asyncio.Protocol):
             self._take_interim(head, rest)
             return
         self.head = head
-        if self.buffer:
-            self.buffer = b""
-        if head.body is Body.COUNTED and len(rest) == head.length:
-            self.pieces.append(rest)
+        if head.length == len(rest) and head.is_plain and self.interims is None:
+            self._came_whole = True
+            self.pieces = [rest]
             self.is_complete = True
+            self.buffer = b""
             self._sink = self._surplus
             self._wake()
         else:
+            self._came_whole = False
+            self.buffer = b""
             self._begin_body(head, rest)
 
     def _take_interim(self, head: ResponseHead, rest: bytes) -> None:
