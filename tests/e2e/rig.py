@@ -1,0 +1,224 @@
+"""Real processes for end-to-end tests: sample backends, the proxy with its workers, and what can be done to them.
+
+Everything that a Rig starts ends with it, however the test ends. Ports are always free ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from proxy.samples.children import Children, SampleBackend
+from proxy.samples.watch import Standing, Watch
+from tests.e2e.client import PATIENCE
+
+CONSECUTIVE = 3
+OPEN_FOR = 1.0
+FIRST_BYTE = 0.3
+POLICIES: dict[str, Any] = {
+    "timeouts": {"connect": "250ms", "first_byte": f"{FIRST_BYTE * 1000:g}ms"},
+    "health": {"path": "/healthz", "interval": "500ms", "fast_interval": "100ms", "timeout": "250ms", "fall": 2},
+    "breaker": {"consecutive": CONSECUTIVE, "open_for": f"{OPEN_FOR:g}s", "open_for_max": f"{OPEN_FOR:g}s"},
+}
+"""A pool that learns of failures quickly; its breakers stay open for the same time again and again."""
+NAMES = ("red", "green", "blue")
+
+Json = dict[str, Any]
+
+
+def now() -> float:
+    """The clock of every measurement here."""
+    return asyncio.get_running_loop().time()
+
+
+async def until(happened: Callable[[], bool], what: str = "") -> None:
+    """Wait for something that has no event of its own; fail after `PATIENCE`."""
+    async with asyncio.timeout(PATIENCE):
+        while not happened():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+
+
+class Admin:
+    """The admin endpoint of a running proxy."""
+
+    def __init__(self, address: str, session: aiohttp.ClientSession) -> None:
+        self.address = address
+        self._session = session
+
+    async def get(self, path: str) -> Json:
+        """GET a document."""
+        async with self._session.get(f"http://{self.address}{path}") as answer:
+            document: Json = await answer.json(content_type=None)
+            return document
+
+    async def text(self, path: str) -> tuple[int, str]:
+        """GET a page: its status and text."""
+        async with self._session.get(f"http://{self.address}{path}") as answer:
+            return answer.status, await answer.text()
+
+    async def patch(self, backend: str, pool: str = "app", **change: object) -> Json:
+        """Change a backend."""
+        url = f"http://{self.address}/v1/pools/{pool}/backends/{backend}"
+        async with self._session.patch(url, json=change) as answer:
+            document: Json = await answer.json()
+            if answer.status != 200:
+                raise AssertionError(document)
+            return document
+
+    async def backend(self, name: str, pool: str = "app") -> Json:
+        """One backend's document."""
+        return await self.get(f"/v1/pools/{pool}/backends/{name}")
+
+
+class Proxy:
+    """A running proxy."""
+
+    def __init__(self, process: asyncio.subprocess.Process, told: Json, admin: Admin, log: Path) -> None:
+        self.process = process
+        self.listeners: dict[str, str] = told["listeners"]
+        self.admin = admin
+        self._log = log
+
+    @property
+    def address(self) -> str:
+        """Of the first listener."""
+        return next(iter(self.listeners.values()))
+
+    @property
+    def log(self) -> str:
+        """All that it and its workers have said."""
+        return self._log.read_text()
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers that run now."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def worker_of(self, port: int) -> int:
+        """The worker that has accepted the connection from our `port`."""
+        inode = next((f"socket:[{inode}]" for inode in _accepted(port)), None)
+        for pid in self.workers():
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if str(link.readlink()) == inode:
+                        return pid
+        raise AssertionError(f"no worker has the connection from port {port}")
+
+
+def _accepted(port: int) -> list[str]:
+    """Inodes of sockets whose peer has this port (proc(5), /proc/net/tcp)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [row[9] for row in rows if int(row[2].rpartition(":")[2], 16) == port]
+
+
+class Rig:
+    """Starts things, and breaks them."""
+
+    def __init__(self, children: Children, folder: Path, session: aiohttp.ClientSession) -> None:
+        self._children = children
+        self._session = session
+        self.folder = folder
+        self.backends: dict[str, SampleBackend] = {}
+
+    # Starting
+
+    async def start_backends(self, *names: str, delay_ms: int = 2) -> None:
+        """Start sample backends that note each write that they execute."""
+        options = ("--executions", str(self.folder / "executions"), "--delay-ms", str(delay_ms))
+        started = await asyncio.gather(*(self._children.backend(name, *options) for name in names))
+        self.backends |= {one.name: one for one in started}
+
+    async def start_proxy(self, config: Json) -> Proxy:
+        """Start the proxy; what the config leaves out is two workers and free ports."""
+        config = {"workers": 2, "listeners": {"web": "127.0.0.1:0"}, "admin": "127.0.0.1:0"} | config
+        path, log = self.folder / "proxy.json", self.folder / "proxy.log"
+        path.write_text(json.dumps(config))
+        addresses = self.folder / "addresses.json"
+        addresses.unlink(missing_ok=True)
+        with log.open("w") as output:
+            process, told = await self._children.proxy(path, addresses, output)
+        return Proxy(process, told, Admin(told["admin"], self._session), log)
+
+    async def start(self, **changes: Any) -> Proxy:
+        """Start three backends and a proxy before them, with `POLICIES`."""
+        await self.start_backends(*NAMES)
+        return await self.start_proxy({"pools": {"app": {**POLICIES, "backends": self.addresses(), **changes}}})
+
+    def addresses(self) -> list[Json]:
+        """The backends as a config lists them."""
+        return [{"name": one.name, "address": one.address} for one in self.backends.values()]
+
+    # Breaking
+
+    async def kill(self, name: str) -> None:
+        """Kill a backend in the midst of what it does."""
+        self.backends[name].process.kill()
+        await self.backends[name].process.wait()
+
+    async def revive(self, name: str) -> None:
+        """Start a killed backend again where it was."""
+        port = self.backends[name].address.rpartition(":")[2]
+        options = ("--port", port, "--executions", str(self.folder / "executions"), "--delay-ms", "2")
+        self.backends[name] = await self._children.backend(name, *options)
+
+    async def spoil(self, name: str, mode: str, *, spares_health: bool = False) -> None:
+        """Set a fault, or lift it with `none`."""
+        url = f"http://{self.backends[name].control}/_fault"
+        async with self._session.put(url, json={"mode": mode, "spares_health": spares_health}) as answer:
+            answer.raise_for_status()
+
+    async def freeze(self, name: str) -> None:
+        """Stop a process; the kernel goes on accepting for it."""
+        self.backends[name].process.send_signal(signal.SIGSTOP)
+
+    async def thaw(self, name: str) -> None:
+        """Let it go on."""
+        self.backends[name].process.send_signal(signal.SIGCONT)
+
+    # Looking
+
+    def executions(self) -> Counter[str]:
+        """How often each write was executed, over all backends and all their lives."""
+        file = self.folder / "executions"
+        return Counter(map(json.loads, file.read_text().splitlines())) if file.exists() else Counter()
+
+
+class Changes:
+    """Every change of a backend's standing, with the time at which the admin API showed it."""
+
+    def __init__(self, admin: str, pool: str = "app") -> None:
+        self._watch = Watch(admin, pool, self._note)
+        self.seen: list[tuple[float, str, Standing]] = []
+
+    def _note(self, name: str, standing: Standing, cause: str) -> None:
+        self.seen.append((now(), name, standing))
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[Changes]:
+        """Poll within `async with`."""
+        task = asyncio.create_task(self._watch.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def until(self, name: str, *, available: bool) -> float:
+        """When a backend is out, or back."""
+        waited = await self._watch.until(name, available=available, within=PATIENCE)
+        if waited is None:
+            raise AssertionError(f"{name} did not become {'available' if available else 'unavailable'}: {self.seen}")
+        return now()
+
+    def availability(self, name: str) -> list[bool]:
+        """Whether it was available, change by change."""
+        seen = [standing.available for _, known, standing in self.seen if known == name]
+        return [one for number, one in enumerate(seen) if number == 0 or seen[number - 1] is not one]

@@ -1,0 +1,79 @@
+"""Whatever happens to one backend of three: no read fails, no write runs twice, and no client is told a lie."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.load import RATE, Load
+from tests.e2e.rig import CONSECUTIVE, FIRST_BYTE, OPEN_FOR, Changes, Rig, now
+
+WITHIN = 1.0
+"""Seconds from the first failure in which a backend has to be out."""
+BACK_WITHIN = 2.0 + OPEN_FOR
+"""Seconds from its recovery in which it has to be back."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a backend, and how it ends."""
+
+    begin: Callable[[Rig], Awaitable[None]]
+    lift: Callable[[Rig], Awaitable[None]]
+    shows_after: float = 0.0
+    """Seconds that a request waits before it has failed."""
+
+
+def spoilt(mode: str, *, spares_health: bool = False, shows_after: float = 0.0) -> Fault:
+    return Fault(
+        lambda rig: rig.spoil("red", mode, spares_health=spares_health),
+        lambda rig: rig.spoil("red", "none"),
+        shows_after,
+    )
+
+
+FAULTS = {
+    "kill -9": Fault(lambda rig: rig.kill("red"), lambda rig: rig.revive("red")),
+    "stop listening": spoilt("refuse"),
+    "accept and hang": spoilt("hang", shows_after=FIRST_BYTE),
+    "accept then close": spoilt("close"),
+    "half an answer": spoilt("half"),
+    "503 for everything": spoilt("503"),
+    "kill -STOP": Fault(lambda rig: rig.freeze("red"), lambda rig: rig.thaw("red"), FIRST_BYTE),
+    # One request at a time goes to a backend that holds on to it, and only traffic tells.
+    "hang with a green probe": spoilt("hang", spares_health=True, shows_after=CONSECUTIVE * FIRST_BYTE),
+    "half an answer with a green probe": spoilt("half", spares_health=True),
+    "503 with a green probe": spoilt("503", spares_health=True),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+async def test_no_read_fails_and_no_write_runs_twice(rig: Rig, fault: Fault) -> None:
+    """The backend is out within a second of the first failure, and back within two of its recovery plus `open_for`."""
+    proxy = await rig.start()
+    async with Changes(proxy.admin.address).watched() as changes, Load(proxy.address) as load:
+        await load.answered(int(RATE / 2))
+        begun = now()
+        await fault.begin(rig)
+        out = await changes.until("red", available=False)
+        # Long enough for a trial to fail.
+        await load.answered(int(RATE * 1.3))
+        await fault.lift(rig)
+        lifted = now()
+        back = await changes.until("red", available=True)
+        await load.answered(int(RATE / 3))
+    executions = rig.executions()
+
+    assert [] == load.failed("GET")
+    assert {} == {write: times for write, times in executions.items() if times > 1}
+    assert set() == load.written() - executions.keys()
+    assert [] == load.untold()
+    # What reached nobody is for another backend to do, and there are two.
+    assert set() == load.ids("no")
+    assert [True, False, True] == changes.availability("red")
+    assert out - begun <= WITHIN + fault.shows_after
+    assert back - lifted <= BACK_WITHIN
+    assert [[True], [True]] == [changes.availability(name) for name in ("green", "blue")]
+    print(f"out after {out - begun:.3f}s, back after {back - lifted:.3f}s, failed writes: {load.failed('POST')}")
