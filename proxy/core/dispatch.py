@@ -132,7 +132,7 @@ class Dispatch:
         """
         answered = outcome.kind is None
         if answered and outcome.status < FIRST_RETRIED:
-            return RELAY
+            return self._relay(outcome, now)
         if not self._may_repeat(outcome):
             return self._relay(outcome, now) if answered else self._fail(outcome, now)
         following = self._follower(outcome, now)

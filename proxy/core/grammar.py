@@ -41,12 +41,8 @@ UNNAMEABLE = frozenset(
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 """What we write ourselves; a client's own is believed only from a trusted proxy."""
 
-PLAIN_REQUEST = frozenset({b"host", b"connection"})
-PLAIN_RESPONSE = frozenset({b"content-length", b"connection"})
-"""The fields that matter of messages that need no further look."""
-
-PLAIN_STATUSES = frozenset({200, 201, 202, 203, *range(205, 304), *range(305, 600)})
-"""Statuses whose answers have the body that Content-Length announces."""
+BODILESS = frozenset({b"204", b"304"})
+"""Statuses whose answers have no body, whatever Content-Length says."""
 
 MOST_DIGITS = 18
 """Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
@@ -121,12 +117,6 @@ def check_coding(value: bytes, minor: int) -> None:
 
 def options_of(value: bytes) -> set[bytes]:
     return {option.strip(b" \t") for option in value.split(b",")} - {b""}
-
-
-def connection_cut(lowered: bytes) -> Cut:
-    """Where the one Connection field stands."""
-    start = lowered.find(b"\nconnection:")
-    return start, lowered.find(b"\r", start) + 1
 
 
 def with_nominated(cuts: list[Cut], lowered: bytes, names: set[bytes]) -> list[Cut]:

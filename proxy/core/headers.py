@@ -99,13 +99,14 @@ def upstream_head(
     if request.minor == 1 and rewrite is None and not request.is_absolute:
         parts = _copied(head, 0, cuts)
     else:
-        parts = [_request_line(request, rewrite), *_copied(head, head.find(b"\r\n") + 2, cuts)]
+        parts = [_request_line(request, rewrite), *_copied(head, head.find(b"\r\n"), cuts)]
     parts.append(forwarding.fields(request))
     if host is not None:
         parts.append(b"Host: %b\r\n" % host)
     if not request.request_id:
-        request.request_id = make_id()
-        parts.append(b"X-Request-Id: %b\r\n" % request.request_id)
+        request.request_id = request.made_id = make_id()
+    if request.made_id:
+        parts.append(b"X-Request-Id: %b\r\n" % request.made_id)
     _add_framing(parts, request)
     parts.append(b"\r\n")
     return b"".join(parts)
@@ -116,7 +117,7 @@ def _request_line(request: RequestHead, rewrite: Rewrite | None) -> bytes:
     if rewrite is not None and rewrite.strip_prefix and target.startswith(rewrite.strip_prefix):
         target = target[len(rewrite.strip_prefix) :]
         target = target if target[:1] == b"/" else b"/" + target
-    return b"%b %b HTTP/1.1\r\n" % (request.method, target)
+    return b"%b %b HTTP/1.1" % (request.method, target)
 
 
 def _without_host(request: RequestHead) -> Sequence[Cut]:

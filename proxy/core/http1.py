@@ -15,11 +15,9 @@ import httptools
 from proxy.core.grammar import (
     ABSOLUTE_TARGET,
     ALL_FIELDS,
+    BODILESS,
     EVENT_STREAM,
     FORWARDED,
-    PLAIN_REQUEST,
-    PLAIN_RESPONSE,
-    PLAIN_STATUSES,
     SCAN_REQUEST,
     SCAN_RESPONSE,
     STATUS_LINE,
@@ -27,7 +25,6 @@ from proxy.core.grammar import (
     Body,
     Cut,
     check_coding,
-    connection_cut,
     content_length,
     expects_continue,
     is_host,
@@ -36,6 +33,7 @@ from proxy.core.grammar import (
     response_length,
     with_nominated,
 )
+from proxy.core.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, RequestError, ResponseError
@@ -48,11 +46,20 @@ class _Sink:
 _SINK = _Sink()
 
 
+def _is_small(match: re.Match[bytes], head: bytes, limits: Limits) -> bool:
+    """Whether a plain head is surely within the limits; where it is not sure, the long way tells which is broken."""
+    return len(head) <= limits.header_bytes and match.end(2) < limits.request_line - 9 and limits.headers >= MOST_FIELDS
+
+
+def _line_cut(match: re.Match[bytes], group: int) -> Cut:
+    """The cut of a whole line that a group has found."""
+    return match.start(group) - 1, match.end(group) - 1
+
+
 class RequestHead:
     """One request's head, checked. What most requests don't have stays at the class's default.
 
-    `is_plain`: HTTP/1.1, the target is a path, and of the fields that matter there are Host and at most
-    `Connection: keep-alive`. Nearly all requests are so, and looking for everything else cost them 3 µs.
+    `is_plain`: see `plain`; what is not a field of a plain request need not be looked at.
     """
 
     authority = b""
@@ -69,6 +76,8 @@ class RequestHead:
     is_absolute = False
     """Whether the target came in absolute form; `target` is in origin form all the same."""
     max_forwards: bytes | None = None
+    made_id = b""
+    """The `X-Request-Id` that we gave to a request which had none."""
     request_id = b""
     te_trailers = False
     upgrade = b""
@@ -76,12 +85,31 @@ class RequestHead:
 
     def __init__(self, head: bytes, limits: Limits, client: str = "") -> None:
         """Read a head that ends with an empty line; raises RequestError with the status for the client."""
+        self.head = head
+        self.client = client
+        match = PLAIN_REQUEST.fullmatch(head)
+        if match is not None and _is_small(match, head, limits):
+            self.is_plain = True
+            self.method, self.target, self.path, host, connection = match.groups()
+            self.authority = host.lower()
+            self.minor = 1
+            self.is_keep_alive = True
+            self.cuts: list[Cut] = [] if connection is None else [_line_cut(match, 5)]
+        else:
+            self.is_plain = False
+            self._read(head, limits)
+        self.idempotent = self.method in IDEMPOTENT
+        if not is_host(self.authority) and (self.authority or self.minor):
+            raise RequestError(400, "the Host field is not a valid host")
+
+    def _read(self, head: bytes, limits: Limits) -> None:
+        """The long way: llhttp, then the rules that it does not have."""
         line_end = head.find(b"\r\n")
         if line_end > limits.request_line:
             raise RequestError(414, "the request line is too long")
         if len(head) > limits.header_bytes + line_end or head.count(b"\n") > limits.headers + 2:
             raise RequestError(431, "the head is too large")
-        method, target, version = request_line(head[:line_end])
+        self.method, self.target, version = request_line(head[:line_end])
         try:
             httptools.HttpRequestParser(_SINK).feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -90,35 +118,16 @@ class RequestHead:
             raise RequestError(501, "the method is not known") from None
         except httptools.HttpParserError as error:
             raise RequestError(400, f"the head can't be read: {error}") from None
-        self.head = head
-        self.client = client
-        self.method = method
-        self.target = target
         self.minor = 1 if version == b"HTTP/1.1" else 0
         self.is_keep_alive = self.minor == 1
-        self.idempotent = method in IDEMPOTENT
-        self.lowered = lowered = head.lower()
-        self.cuts: list[Cut] = []
-        fields = SCAN_REQUEST.findall(lowered)
-        known = dict(fields)
-        self.is_plain = (
-            len(known) == len(fields)
-            and PLAIN_REQUEST.issuperset(known)
-            and known.get(b"connection", b"keep-alive") == b"keep-alive"
-            and self.minor == 1
-            and target.startswith(b"/")
-            and b"host" in known
-        )
-        if self.is_plain:
-            self.authority = known[b"host"].rstrip(b" \t")
-            if b"connection" in known:
-                self.cuts = [connection_cut(lowered)]
-            self.path = target.partition(b"?")[0]
-        else:
-            self._scan(lowered)
-            self.path = target.partition(b"?")[0] if target.startswith(b"/") else self._other_target()
-        if not is_host(self.authority) and (self.authority or self.minor):
-            raise RequestError(400, "the Host field is not a valid host")
+        self.cuts = []
+        self._scan(self.lowered)
+        self.path = self.target.partition(b"?")[0] if self.target.startswith(b"/") else self._other_target()
+
+    @property
+    def lowered(self) -> bytes:
+        """The head in lower case, where names are looked for."""
+        return self.head.lower()
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')}>"
@@ -156,11 +165,9 @@ class RequestHead:
             self.cuts.append((match.start(), match.end()))
         if hosts != 1 and (hosts or self.minor):
             raise RequestError(400, "several Host fields" if hosts else "no Host field")
-        if self.connection == b"keep-alive":
-            self.is_keep_alive = True
-        elif self.connection:
+        if self.connection:
             self._heed_connection()
-        if self.upgrade and not self.connection:
+        else:
             self.upgrade = b""
 
     def _is_kept(self, name: bytes, value: bytes, match: re.Match[bytes]) -> bool:
@@ -259,6 +266,24 @@ class ResponseHead:
 
     def __init__(self, head: bytes, limits: Limits, *, to_head: bool = False) -> None:
         """Read a head that ends with an empty line; raises ResponseError. `to_head`: the request was a HEAD."""
+        self.head = head
+        match = None if to_head else PLAIN_ANSWER.fullmatch(head)
+        if match is not None and match[1] not in BODILESS and not (match[2] and match[4]):
+            if limits.headers >= MOST_FIELDS and len(head) <= limits.header_bytes:
+                self.is_plain = self.is_keep_alive = True
+                self.minor = 1
+                self.status = int(match[1])
+                self.length = int(match[3])
+                self.body = Body.COUNTED if self.length else Body.NONE
+                self.cuts: list[Cut] = []
+                if match[2] or match[4]:
+                    self.cuts.append(_line_cut(match, 2 if match[2] else 4))
+                return
+        self.is_plain = False
+        self._read(head, limits, to_head=to_head)
+
+    def _read(self, head: bytes, limits: Limits, *, to_head: bool) -> None:
+        """The long way: llhttp, then the rules that it does not have."""
         if len(head) > limits.header_bytes or head.count(b"\n") - 2 > limits.headers:
             raise ResponseError("the head is too large", ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE)
         try:
@@ -270,30 +295,11 @@ class ResponseHead:
         start = STATUS_LINE.match(head)
         if start is None:
             raise ResponseError("not an HTTP/1 answer")
-        self.head = head
         self.status = int(start[2])
         self.is_keep_alive = start[1] == b"1"
         self.minor = 1 if self.is_keep_alive else 0
-        self.cuts: list[Cut] = []
-        lowered = head.lower()
-        fields = SCAN_RESPONSE.findall(lowered)
-        known = dict(fields)
-        self.is_plain = (
-            len(known) == len(fields)
-            and PLAIN_RESPONSE.issuperset(known)
-            and known.get(b"connection", b"keep-alive") == b"keep-alive"
-            and self.is_keep_alive
-            and b"content-length" in known
-            and self.status in PLAIN_STATUSES
-            and not to_head
-        )
-        if self.is_plain:
-            self.length = response_length(known[b"content-length"])
-            self.body = Body.COUNTED if self.length else Body.NONE
-            if b"connection" in known:
-                self.cuts = [connection_cut(lowered)]
-        else:
-            self.body = self._scan(lowered, to_head=to_head)
+        self.cuts = []
+        self.body = self._scan(head.lower(), to_head=to_head)
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.body.value}>"
