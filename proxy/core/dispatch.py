@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.core.balancer import Keyed
-from proxy.core.breaker import Ticket, Verdict
+from proxy.core.breaker import BAD, GOOD, Ticket
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
-from proxy.core.retry import FIRST_RETRIED, Outcome, Progress
+from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome
 from proxy.errors import ERRORS, ErrorKind
 
 HOLD_STEP = 0.025
@@ -160,7 +160,7 @@ class Dispatch:
         if self.attempt is None:
             return
         self._settle(outcome, now)
-        if self.attempts > 1 and outcome.verdict() is Verdict.GOOD:
+        if self.attempts > 1 and outcome.verdict() is GOOD:
             self._pool.saved += 1
 
     def abandon(self, now: float) -> None:
@@ -177,7 +177,7 @@ class Dispatch:
             return False
         if self._idempotent and self.attempt is not None and self.attempt.ticket.is_trial:
             # A trial is our wish, not the client's: whatever fails it is tried again elsewhere.
-            return outcome.verdict() is not Verdict.GOOD
+            return outcome.verdict() is not GOOD
         return self._pool.settings.retries.permits(outcome, idempotent=self._idempotent)
 
     def _follower(self, outcome: Outcome, now: float) -> Backend | Wait | None:
@@ -194,12 +194,12 @@ class Dispatch:
         return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
 
     def _second_round(self, outcome: Outcome, failed: Backend, now: float) -> Backend | Wait | None:
-        """All were tried: a stale connection is replaced at once, a reset waits; if none can be reached, it is an outage."""
+        """All were tried: a stale connection is replaced at once, a reset waits; none in reach is an outage."""
         if outcome.kind is None:
             return None
         if outcome.is_stale_connection:
             return failed
-        if outcome.progress is Progress.NOT_SENT:
+        if outcome.progress is NOT_SENT:
             self._pool.note_outage(now)
             return None
         self._rounds += 1
@@ -208,16 +208,14 @@ class Dispatch:
     def _hold_or_refuse(self, now: float) -> Wait | Refuse:
         """Wait while the pool has just lost its last Backend, within the bounds of `hold`.
 
-        Only where nothing was sent: these Attempts cost no Backend anything, so `attempts` and the budget do not count them.
+        Only where nothing was sent: such Attempts cost no Backend anything, so `attempts` and the budget are not asked.
         """
         pool, policy = self._pool, self._pool.settings.hold
         began = pool.outage_began()
         if began is None or now >= began + policy.duration or pool.holding >= policy.max_requests:
             return self._refuse()
         last = self._last
-        if not self.replayable or (
-            last is not None and (last.progress is not Progress.NOT_SENT or not self._may_repeat(last))
-        ):
+        if not self.replayable or (last is not None and (last.progress is not NOT_SENT or not self._may_repeat(last))):
             return self._refuse()
         pool.holding += 1
         pool.held += 1
@@ -232,7 +230,7 @@ class Dispatch:
     # Ends
 
     def _relay(self, outcome: Outcome, now: float) -> Relay:
-        """A trial is judged here, by the answer's head: its body may stream for hours and must not keep the Backend out."""
+        """A trial is judged by the answer's head: its body may stream for hours and must not keep the Backend out."""
         attempt = self.attempt
         if attempt is not None and attempt.ticket.is_trial:
             breaker = attempt.backend.breaker
@@ -251,7 +249,7 @@ class Dispatch:
         self._release()
         last = self._last
         kind = last.kind if last is not None and last.kind is not None else ErrorKind.DESTINATION_UNAVAILABLE
-        sent = last is not None and last.progress is not Progress.NOT_SENT
+        sent = last is not None and last.progress is not NOT_SENT
         executed = None if self._idempotent else "unknown" if sent else "no"
         if executed == "unknown":
             self._pool.unknown_outcomes += 1
@@ -277,16 +275,20 @@ class Dispatch:
         self.attempt = None
         self._last = outcome
         verdict = outcome.verdict()
-        failed = verdict is Verdict.BAD
+        failed = verdict is BAD
         pool, backend = self._pool, attempt.backend
+        ticket = attempt.ticket
         pool.leave(backend, now - attempt.started, failed=failed, now=now)
-        if attempt.ticket.is_trial:
+        if ticket.is_trial:
             pool.touch()
-        backend.breaker.settle(attempt.ticket, verdict, now, may_open=not failed or pool.may_eject(backend))
-        if outcome.progress is not Progress.NOT_SENT:
+        if failed:
+            backend.breaker.settle(ticket, verdict, now, may_open=pool.may_eject(backend))
+        else:
+            backend.breaker.settle(ticket, verdict, now)
+        if outcome.progress is not NOT_SENT:
             pool.failing_at = None
         if self._reason:
-            key = (self._reason, "success" if verdict is Verdict.GOOD else "failure")
+            key = (self._reason, "success" if verdict is GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1
 
 

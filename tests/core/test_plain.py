@@ -1,0 +1,192 @@
+"""The short way through plain heads against the long one: it may accept less, and must never read anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from proxy.core.grammar import END_OF_HEAD
+from proxy.core.headers import Forwarding, Rewrite, downstream_head, upstream_head
+from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST
+from proxy.errors import RequestError, ResponseError
+from tests.core.pools import LIMITS
+
+LONG_WAY = replace(LIMITS, headers=MOST_FIELDS - 1)
+"""Fewer fields than a plain head may have: each head goes the long way."""
+
+REQUEST = b"GET /a?b HTTP/1.1\r\nHost: shop.example:80\r\nAccept: */*\r\nConnection: keep-alive\r\nX-A: b"
+ANSWER = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 12\r\nETag: x\r\nConnection: keep-alive"
+NAMES = [
+    *b"host connection content-length content-type te trailer transfer-encoding expect expires forwarded from via vary".split(),
+    *b"upgrade user-agent keep-alive proxy-connection proxy max-forwards x-forwarded-for x_forwarded_for x-request-id".split(),
+    *b"x-request x_request_id content_length hos hosts connections tea a b c cookie date etag server".split(),
+]
+names = st.sampled_from(NAMES).flatmap(lambda name: st.sampled_from([name, name.title(), name.upper()]))
+values = st.sampled_from(
+    [
+        b"",
+        b"1",
+        b"12",
+        b"keep-alive",
+        b"Keep-Alive",
+        b"close",
+        b"chunked",
+        b"a.b:80",
+        b"[::1]",
+        b"v\xff",
+        b"a b",
+        b"\0",
+        b"+1",
+    ]
+)
+spaces = st.sampled_from([b"", b" ", b"\t ", b"\x0b"])
+lines = st.builds(lambda *parts: b"%b:%b%b%b\r\n" % parts, names, spaces, values, spaces)
+starts = st.sampled_from(
+    [b"GET / HTTP/1.1", b"POST /a?b?/c HTTP/1.1", b"HEAD /# HTTP/1.1", b"get / HTTP/1.1", b"GET /? HTTP/1.1", b"TRACE / HTTP/1.1",
+     b"OPTIONS * HTTP/1.1", b"GET http://a/ HTTP/1.1", b"GET / HTTP/1.0", b"PUT /\xff HTTP/1.1", b"GET /a b HTTP/1.1", b"\nGET / HTTP/1.1"]
+)  # fmt: skip
+answer_starts = st.sampled_from(
+    [b"HTTP/1.1 200 OK", b"HTTP/1.1 204 No", b"HTTP/1.1 304", b"HTTP/1.1 404 ", b"HTTP/1.0 200 OK", b"HTTP/1.1 100 Go", b"HTTP/1.1 999 \xff", b"HTTP/1.1 20 OK"]
+)  # fmt: skip
+
+
+def composed(first: st.SearchStrategy[bytes], usual: bytes) -> st.SearchStrategy[bytes]:
+    """A start and fields with something the matter now and then."""
+    return st.builds(
+        lambda start, before, after: b"%b\r\n%b%b%b\r\n" % (start, b"".join(before), usual, b"".join(after)),
+        first,
+        st.lists(lines, max_size=3),
+        st.lists(lines, max_size=3),
+    )
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A plain head in which up to two bytes are others, or gone, or new."""
+    head = bytearray(whole)
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(head)))
+        head[at : at + draw(st.integers(0, 1))] = draw(st.binary(max_size=1))
+    return bytes(head).partition(END_OF_HEAD)[0] + END_OF_HEAD
+
+
+def read(make: Callable[[], object]) -> dict[str, object] | None:
+    """All that a head says of itself, but which way it went and what it has noted on it; None if it is refused."""
+    try:
+        head = make()
+    except (RequestError, ResponseError):
+        return None
+    kind = type(head)
+    said = [name for name in dir(kind) if not name.startswith("_") and not callable(getattr(kind, name))]
+    return {name: getattr(head, name) for name in {*said, *vars(head)} - {"is_plain", "connection"}}
+
+
+@given(st.one_of(composed(starts, b"Host: a\r\n"), composed(starts, b""), damaged(REQUEST)))
+@example(REQUEST + END_OF_HEAD)
+@settings(max_examples=1500)
+def test_a_plain_request_is_read_as_the_long_way_reads_it(data: bytes) -> None:
+    assert read(lambda: RequestHead(data, LONG_WAY)) == read(lambda: RequestHead(data, LIMITS))
+
+
+@given(
+    st.one_of(composed(answer_starts, b"Content-Length: 5\r\n"), composed(answer_starts, b""), damaged(ANSWER)),
+    st.booleans(),
+)
+@example(ANSWER + END_OF_HEAD, False)
+@settings(max_examples=1500)
+def test_a_plain_answer_is_read_as_the_long_way_reads_it(data: bytes, to_head: bool) -> None:  # noqa: FBT001
+    long_way = read(lambda: ResponseHead(data, LONG_WAY, to_head=to_head))
+
+    assert long_way == read(lambda: ResponseHead(data, LIMITS, to_head=to_head))
+
+
+def ways(data: bytes) -> list[RequestHead]:
+    both = [RequestHead(data, LIMITS), RequestHead(data, LONG_WAY)]
+    assert [True, False] == [head.is_plain for head in both]
+    return both
+
+
+PLAIN_REQUESTS = [
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    REQUEST + END_OF_HEAD,
+    b"POST /x/y HTTP/1.1\r\nUser-Agent: x\r\nhOST:[::1]:80\r\nconnection: Keep-Alive \r\n\r\n",
+]
+PLAIN_ANSWERS = [
+    ANSWER + END_OF_HEAD,
+    b"HTTP/1.1 500 \r\nConnection: keep-alive\r\ncontent-length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\nDate: now\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", PLAIN_REQUESTS)
+@pytest.mark.parametrize("rewrite", [None, Rewrite(b"/x"), Rewrite(host=b"b")])
+def test_a_plain_request_goes_on_as_the_long_way_would_send_it(data: bytes, rewrite: Rewrite | None) -> None:
+    plain, other = (upstream_head(head, Forwarding("c", b"http"), rewrite, lambda: b"id") for head in ways(data))
+
+    assert other == plain
+
+
+@pytest.mark.parametrize("data", PLAIN_ANSWERS)
+def test_a_plain_answer_goes_on_as_the_long_way_would_send_it(data: bytes) -> None:
+    plain, other = ResponseHead(data, LIMITS), ResponseHead(data, LONG_WAY)
+    request = RequestHead(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: id\r\n\r\n", LIMITS)
+
+    assert [True, False] == [plain.is_plain, other.is_plain]
+    assert downstream_head(request, other, close=False) == downstream_head(request, plain, close=False)
+
+
+@pytest.mark.parametrize(
+    "field", [b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"Upgrade: x", b"TE: trailers", b"Via: x",
+              b"X-Forwarded-For: x", b"X_Forwarded_For: x", b"Forwarded: x", b"X-Request-Id: x", b"Keep-Alive: x", b"Proxy-Connection: x",
+              b"Connection: close", b"Max-Forwards: 1", b"Host: a", b"Trailer: x"]
+)  # fmt: skip
+def test_a_request_with_a_field_that_matters_is_not_plain(field: bytes) -> None:
+    for head in (b"Host: a\r\n" + field, field + b"\r\nHost: a"):
+        assert PLAIN_REQUEST.fullmatch(b"GET / HTTP/1.1\r\n" + head + END_OF_HEAD) is None
+
+
+def test_an_answer_to_head_is_never_plain() -> None:
+    assert not ResponseHead(ANSWER + END_OF_HEAD, LIMITS, to_head=True).is_plain
+
+
+def test_a_head_at_the_limits_goes_the_long_way() -> None:
+    assert not RequestHead(REQUEST + END_OF_HEAD, replace(LIMITS, request_line=17)).is_plain
+    assert not RequestHead(REQUEST + END_OF_HEAD, replace(LIMITS, header_bytes=len(REQUEST))).is_plain
+    with pytest.raises(ResponseError):
+        ResponseHead(ANSWER + END_OF_HEAD, replace(LIMITS, header_bytes=50))
+
+
+def test_a_plain_head_has_no_more_fields_than_it_says() -> None:
+    """Three times 32, the Host and the Connection field."""
+    many = b"A: b\r\n" * 33
+    head = b"GET / HTTP/1.1\r\n%bHost: a\r\n%bConnection: keep-alive\r\n%b\r\n"
+
+    assert PLAIN_REQUEST.fullmatch(head % ((many[:-6],) * 3)) is not None
+    assert PLAIN_REQUEST.fullmatch(head % ((many,) * 3)) is None
+    assert MOST_FIELDS == 3 * 32 + 2
+
+
+def greedy_loops(parsed: Iterable[tuple[object, object]]) -> Iterator[object]:
+    """Every unbounded loop of an expression that could give back what it took, and take it again."""
+    for operator, argument in parsed:
+        if operator in (re._constants.MAX_REPEAT, re._constants.MIN_REPEAT) and argument[1] is re._constants.MAXREPEAT:
+            yield argument
+        for part in argument if isinstance(argument, list | tuple) else ():
+            if isinstance(part, re._parser.SubPattern):
+                yield from greedy_loops(part)
+            elif isinstance(part, list):
+                for branch in part:
+                    yield from greedy_loops(branch if isinstance(branch, re._parser.SubPattern) else ())
+
+
+@pytest.mark.parametrize("expression", [PLAIN_REQUEST, PLAIN_ANSWER])
+def test_no_peer_can_make_the_expression_look_at_a_byte_again_and_again(expression: re.Pattern[bytes]) -> None:
+    assert list(greedy_loops(re._parser.parse(b"a*(?:b+c|d)".decode())))
+
+    assert [] == list(greedy_loops(re._parser.parse(expression.pattern.decode("latin-1"))))
