@@ -36,6 +36,8 @@ MOST_AHEAD = 65536
 """Bytes of pipelined requests that are read while one is being answered."""
 LINGER = 1.0
 """Seconds in which a refused client may read its answer while what it still sends is thrown away."""
+TIMER_EARLY = 0.002
+"""uvloop counts whole milliseconds, so that its timers may fire so many seconds early."""
 MOST_LINGERING = 1048576
 """Bytes that are thrown away so before the connection is cut."""
 
@@ -173,6 +175,10 @@ class Downstream(asyncio.Protocol):
                 self._coroutine = None
             finally:
                 self._is_running = False
+
+    def wake_after(self, seconds: float) -> None:
+        """Wake it when so many seconds have passed, never before: whoever waits for a time sets no second timer."""
+        self.worker.loop.call_later(seconds + TIMER_EARLY, self.wake)
 
     def arm(self, at: float) -> None:
         """Expire at this monotonic time, unless armed anew before."""

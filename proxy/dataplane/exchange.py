@@ -257,7 +257,7 @@ class Exchange:
             if self._held_until:
                 self._arm(self._timeouts.stall)
             if 0 < self._held_until < inf:
-                self._worker.loop.call_later(HOLD_UNKNOWN, self._client.wake)
+                self._client.wake_after(HOLD_UNKNOWN)
         return upstream.held > most or monotonic() >= self._held_until
 
     def _hold_until(self, response: ResponseHead, most: int) -> float:
@@ -336,7 +336,7 @@ class Exchange:
         client = self._client
         until = monotonic() + seconds
         client.arm(inf)
-        self._worker.loop.call_later(seconds, client.wake)
+        client.wake_after(seconds)
         while monotonic() < until:
             self._check_client()
             await PAUSE
