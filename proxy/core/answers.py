@@ -1,4 +1,4 @@
-"""Answers that we make ourselves: problem documents (RFC 9457) with Proxy-Status (RFC 9209), static answers, redirects."""
+"""Answers that we make ourselves: problem documents (RFC 9457) with Proxy-Status (RFC 9209), fixed texts, redirects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def message(
 ) -> bytes:
     """A whole response. To HEAD the body is announced and not sent."""
     parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status)), *(field + b"\r\n" for field in fields)]
-    parts.append(b"Content-Length: %d\r\n" % len(body))
+    if status in (204, 304):
+        body = b""
+    else:
+        parts.append(b"Content-Length: %d\r\n" % len(body))
     if request is not None and request.request_id:
         parts.append(b"X-Request-Id: %b\r\n" % request.request_id)
     if close:

@@ -62,6 +62,9 @@ class Body(enum.Enum):
     UNTIL_CLOSE = "until close"
 
 
+NO_BODY, COUNTED, CHUNKED, UNTIL_CLOSE = Body
+"""By these names on the hot path; see `breaker.GOOD`."""
+
 Cut = tuple[int, int]
 """A field that is not copied: from the LF before its name to the CR that ends it, both included."""
 

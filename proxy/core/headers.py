@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proxy.core.grammar import Body, Cut
+from proxy.core.grammar import CHUNKED, COUNTED, UNTIL_CLOSE, Cut
 from proxy.core.http1 import RequestHead, ResponseHead
 
 PRODUCT = b"failover-proxy"
@@ -128,9 +128,9 @@ def _without_host(request: RequestHead) -> Sequence[Cut]:
 
 
 def _add_framing(parts: list[bytes], request: RequestHead) -> None:
-    if request.body is Body.COUNTED:
+    if request.body is COUNTED:
         parts.append(b"Content-Length: %d\r\n" % request.length)
-    elif request.body is Body.CHUNKED:
+    elif request.body is CHUNKED:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     if request.is_upgrade:
         parts.append(b"Connection: upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
@@ -152,7 +152,7 @@ def _copied(head: bytes, start: int, cuts: Sequence[Cut]) -> list[bytes]:
 
 def is_chunked_for(request: RequestHead, response: ResponseHead) -> bool:
     """Whether the body goes to the client in chunks: its length is not known, and the client reads HTTP/1.1."""
-    return response.body in (Body.CHUNKED, Body.UNTIL_CLOSE) and request.minor == 1
+    return response.body in (CHUNKED, UNTIL_CLOSE) and request.minor == 1
 
 
 def downstream_head(request: RequestHead, response: ResponseHead, *, close: bool, proxy_status: bytes = b"") -> bytes:

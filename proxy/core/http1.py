@@ -16,12 +16,16 @@ from proxy.core.grammar import (
     ABSOLUTE_TARGET,
     ALL_FIELDS,
     BODILESS,
+    CHUNKED,
+    COUNTED,
     EVENT_STREAM,
     FORWARDED,
+    NO_BODY,
     SCAN_REQUEST,
     SCAN_RESPONSE,
     STATUS_LINE,
     UNNAMEABLE,
+    UNTIL_CLOSE,
     Body,
     Cut,
     check_coding,
@@ -64,7 +68,7 @@ class RequestHead:
 
     authority = b""
     """The Host field's value, in lower case."""
-    body = Body.NONE
+    body = NO_BODY
     length = 0
     """Bytes of a counted body."""
     connection = b""
@@ -151,14 +155,14 @@ class RequestHead:
                     raise RequestError(400, "several Content-Length or Transfer-Encoding fields")
                 framing = True
                 self.length = content_length(value.rstrip(b" \t"))
-                self.body = Body.COUNTED
+                self.body = COUNTED
                 self.has_body = self.length > 0
             elif name == b"transfer-encoding":
                 if framing:
                     raise RequestError(400, "several Content-Length or Transfer-Encoding fields")
                 framing = True
                 check_coding(value.rstrip(b" \t"), self.minor)
-                self.body = Body.CHUNKED
+                self.body = CHUNKED
                 self.has_body = True
             elif self._is_kept(name, value, match):
                 continue
@@ -274,7 +278,7 @@ class ResponseHead:
                 self.minor = 1
                 self.status = int(match[1])
                 self.length = int(match[3])
-                self.body = Body.COUNTED if self.length else Body.NONE
+                self.body = COUNTED if self.length else NO_BODY
                 self.cuts: list[Cut] = []
                 if match[2] or match[4]:
                     self.cuts.append(_line_cut(match, 2 if match[2] else 4))
@@ -354,10 +358,10 @@ class ResponseHead:
         if self.status < 200 or self.status == 204:
             self.cuts = with_nominated(self.cuts, self.head.lower(), {b"content-length"})
         if self.status < 200 or self.status in (204, 304) or to_head:
-            return Body.NONE
+            return NO_BODY
         if coding:
-            return Body.CHUNKED
+            return CHUNKED
         if self.length >= 0:
-            return Body.COUNTED if self.length else Body.NONE
+            return COUNTED if self.length else NO_BODY
         self.is_keep_alive = False
-        return Body.UNTIL_CLOSE
+        return UNTIL_CLOSE

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proxy.core.breaker import Verdict
+from proxy.core.breaker import BAD, GOOD, NEUTRAL, Verdict
 from proxy.errors import ERRORS, ErrorKind, Fault
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -31,6 +31,9 @@ class Progress(enum.IntEnum):
     PARTLY_SENT = 1
     SENT = 2
     ANSWERED = 3
+
+
+NOT_SENT = Progress.NOT_SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,10 @@ class Outcome:
         """What this says about the Backend. The client's mistakes and departures say nothing."""
         if self.kind is None:
             failed = self.status >= 500 and self.status not in ANSWERS_5XX
-            return Verdict.BAD if failed else Verdict.GOOD
+            return BAD if failed else GOOD
         if self.is_stale_connection:
-            return Verdict.NEUTRAL
-        return Verdict.BAD if ERRORS[self.kind].fault is Fault.BACKEND else Verdict.NEUTRAL
+            return NEUTRAL
+        return BAD if ERRORS[self.kind].fault is Fault.BACKEND else NEUTRAL
 
 
 @lru_cache(maxsize=2048)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Coroutine
+from collections.abc import Generator
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("proxy.dataplane.downstream")
 
+CR = 13
 MOST_AHEAD = 65536
 """Bytes of pipelined requests that are read while one is being answered."""
 LINGER = 1.0
@@ -46,12 +47,12 @@ class Downstream(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
-        "_coroutine",
         "_is_reading_paused",
         "_is_running",
         "_is_serving",
         "_lingered",
         "_searched",
+        "_steps",
         "buffer",
         "client",
         "deadline",
@@ -81,7 +82,7 @@ class Downstream(asyncio.Protocol):
         self._is_serving = self._is_running = self._is_reading_paused = False
         self._lingered = -1
         self._searched = 0
-        self._coroutine: Coroutine[None, None, None] | None = None
+        self._steps: Generator[None, None, None] | None = None
         # Per request
         self.stall = 30.0
         self.upload: Upload | None = None
@@ -104,7 +105,7 @@ class Downstream(asyncio.Protocol):
             self.transport.write(answers.bad_request(error))
             self.close()
             return
-        self._coroutine = self._serve()
+        self._steps = self._serve().__await__()
         self.wake()
 
     def data_received(self, data: bytes) -> None:
@@ -167,14 +168,11 @@ class Downstream(asyncio.Protocol):
 
     def wake(self) -> None:
         """Something has happened: let the coroutine look. While it runs it needs no waking, for it looks before it sleeps."""
-        if self._coroutine is not None and not self._is_running:
+        steps = self._steps
+        if steps is not None and not self._is_running:
             self._is_running = True
-            try:
-                self._coroutine.send(None)
-            except StopIteration:
-                self._coroutine = None
-            finally:
-                self._is_running = False
+            next(steps, None)
+            self._is_running = False
 
     def wake_after(self, seconds: float) -> None:
         """Wake it when so many seconds have passed, never before: whoever waits for a time sets no second timer."""
@@ -254,7 +252,7 @@ class Downstream(asyncio.Protocol):
             self._refuse(answers.bad_request(mistake, request))
             return
         finally:
-            self.upload = self.upstream = self.tunnel = None
+            self._steps = self.upload = self.upstream = self.tunnel = None
         self.close()
 
     def _begin_waiting(self) -> None:
@@ -272,16 +270,23 @@ class Downstream(asyncio.Protocol):
         if self.is_write_paused:
             return None
         buffer = self.buffer
+        if buffer[0] == CR and not self._searched:
+            buffer = self._without_empty_line(buffer)
         end = buffer.find(END_OF_HEAD, self._searched)
-        if buffer.startswith(b"\r\n"):
-            self.buffer = buffer[2:]
-            return self._take_request()
         if end < 0:
             self._check_start(buffer)
             return None
         end += 4
         self.buffer = buffer[end:]
         return RequestHead(buffer[:end], self.worker.limits, self.client)
+
+    def _without_empty_line(self, buffer: bytes) -> bytes:
+        """One empty line before a request is ignored (RFC 9112, section 2.2), a second one is not."""
+        if buffer[:3] == b"\r\n\r":
+            raise RequestError(400, "empty lines before the request")
+        if buffer.startswith(b"\r\n"):
+            self.buffer = buffer = buffer[2:]
+        return buffer
 
     def _is_over(self) -> bool:
         """Whether no further request is to be served. Raises RequestError for one that comes too slowly."""
@@ -297,9 +302,9 @@ class Downstream(asyncio.Protocol):
             raise RequestError(414, "the request line is too long")
         if len(buffer) > limits.header_bytes + max(line_end, 0) or buffer.count(b"\n") > limits.headers + 1:
             raise RequestError(431, "the head is too large")
-        if not self._searched:
+        if not self._searched and buffer:
             self.arm(monotonic() + self.worker.timeouts.request_head)
-        self._searched = max(1, len(buffer) - 3)
+        self._searched = max(1, len(buffer) - 3) if len(buffer) > 1 else 0
 
     # Ends
 
@@ -338,7 +343,7 @@ class Downstream(asyncio.Protocol):
 
     def abort(self) -> None:
         """End now."""
-        coroutine, self._coroutine = self._coroutine, None
-        if coroutine is not None and not self._is_running:
-            coroutine.close()
+        steps, self._steps = self._steps, None
+        if steps is not None and not self._is_running:
+            steps.close()
         self.transport.abort()

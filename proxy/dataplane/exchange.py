@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from proxy.core import answers
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.grammar import Body
+from proxy.core.grammar import CHUNKED, COUNTED, UNTIL_CLOSE
 from proxy.core.headers import downstream_head, interim_head, is_chunked_for, is_loop, upstream_head
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.retry import Outcome, Progress, answered
@@ -94,15 +94,17 @@ class Exchange:
                 if type(decision) is Attempt:
                     if self._reuse(decision) or await self._connect(decision):
                         self._send()
-                        while not self._is_judgeable():
+                        while self._failure is None:
                             await PAUSE
+                            if self._is_judgeable():
+                                break
                     decision = self._judge()
                 elif type(decision) is Wait:
                     await self._wait(decision.seconds)
                     decision = dispatch.resume(monotonic())
                 else:
                     return self._refuse(cast("Refuse", decision))
-            return await self._relay()
+            return self._relay_plain() or await self._relay()
         except ClientLeftError:
             self._worker.stats.client_aborts += 1
             return False
@@ -216,8 +218,6 @@ class Exchange:
         """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
         upstream = self._upstream
         assert upstream is not None
-        if self._failure is not None:
-            return True
         if upstream.interims is not None:
             self._pass_interims(upstream)
         if upstream.error is not None:
@@ -265,7 +265,7 @@ class Exchange:
         request = self._request
         if not request.idempotent or response.status == 101:
             return 0
-        if response.body is Body.COUNTED:
+        if response.body is COUNTED:
             return inf if response.length <= most else 0
         is_stream = b"text/event-stream" in (request.field(b"accept") or b"") or response.is_event_stream
         return 0 if is_stream else monotonic() + HOLD_UNKNOWN
@@ -351,33 +351,47 @@ class Exchange:
             or (upload is not None and not upload.is_complete)
         )
 
+    def _relay_plain(self) -> bool:
+        """Pass on a whole plain answer that needs nothing more; False if it is not one."""
+        client, request, upstream = self._client, self._request, self._upstream
+        assert upstream is not None
+        response = upstream.head
+        assert response is not None
+        is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
+        if not is_plain or self._pool.panic or self._worker.is_draining:
+            return False
+        client.transport.write(b"".join((downstream_head(request, response, close=False), *upstream.pieces)))
+        self._finish(upstream, response.status)
+        return True
+
+    def _finish(self, upstream: Upstream, status: int) -> None:
+        """The answer has been passed on to its end."""
+        now = monotonic()
+        outcome = answered(status, upstream.requests > 1)
+        self._upstream = self._client.upstream = None
+        upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
+        self._dispatch.finish(outcome, now)
+        self._worker.stats.count(self._route, self._pool_name, self._request.method, status, now - self._started)
+
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""
         client, request, upstream = self._client, self._request, self._upstream
         assert upstream is not None
         response = upstream.head
         assert response is not None
-        close = self._must_close() or (response.body is Body.UNTIL_CLOSE and request.minor == 0)
+        close = self._must_close() or (response.body is UNTIL_CLOSE and request.minor == 0)
         status = self._proxy_status() if self._dispatch.attempts > 1 or self._pool.panic else b""
         head = downstream_head(request, response, close=close, proxy_status=status)
         if response.status == 101:
             return await self._switch(upstream, head)
-        chunked = not response.is_plain and is_chunked_for(request, response)
+        chunked = is_chunked_for(request, response)
         if upstream.is_complete:
-            if response.is_plain:
-                client.transport.write(b"".join((head, *upstream.pieces)))
-            else:
-                client.transport.write(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
+            client.transport.write(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
         else:
             failure = await self._stream(upstream, head, chunked=chunked)
             if failure is not None:
                 return self._break_off(failure, response)
-        now = monotonic()
-        reused = upstream.requests > 1
-        self._upstream = client.upstream = None
-        upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
-        self._dispatch.finish(answered(response.status, reused), now)
-        self._worker.stats.count(self._route, self._pool_name, request.method, response.status, now - self._started)
+        self._finish(upstream, response.status)
         return not close
 
     async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
@@ -411,7 +425,7 @@ class Exchange:
         now = monotonic()
         self._dispatch.finish(failure, now)
         self._count(response.status, now)
-        if response.body is Body.UNTIL_CLOSE or response.body is Body.CHUNKED:
+        if response.body is UNTIL_CLOSE or response.body is CHUNKED:
             self._client.reset()
         return False
 

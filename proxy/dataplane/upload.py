@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
-from proxy.core.grammar import Body
+from proxy.core.grammar import CHUNKED
 from proxy.core.http1 import RequestHead
 from proxy.errors import RequestError
 
@@ -35,7 +35,7 @@ class Upload:
         if limit is not None and request.length > limit:
             raise RequestError(413, "the body is too large")
         self._client = client
-        self._decoder = ChunkedDecoder() if request.body is Body.CHUNKED else None
+        self._decoder = ChunkedDecoder() if request.body is CHUNKED else None
         self._left = request.length
         self._keep = keep
         self._limit = limit

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
-from proxy.core.grammar import END_OF_HEAD, Body
+from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY
 from proxy.core.http1 import ResponseHead
 from proxy.core.settings import Address, Limits
 from proxy.errors import ErrorKind, ResponseError
@@ -232,17 +232,17 @@ class Upstream(asyncio.Protocol):
             self._sink = self._hold_back
             self.buffer = rest
             self._wake()
-        elif body is Body.COUNTED:
+        elif body is COUNTED:
             self.left = head.length
             self._sink = self._counted
             self._body_started(rest)
-        elif body is Body.NONE:
+        elif body is NO_BODY:
             if rest:
                 self.fail(ResponseError("more than was announced"))
             else:
                 self._end_body()
         else:
-            self._sink = self._chunked if body is Body.CHUNKED else self._until_close
+            self._sink = self._chunked if body is CHUNKED else self._until_close
             self._decoder = ChunkedDecoder()
             self._body_started(rest)
 
