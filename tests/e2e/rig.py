@@ -39,7 +39,12 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def until(happened: Callable[[], bool], what: str = "") -> None:
+async def happens(event: asyncio.Event) -> None:
+    """Wait for an event; fail after `PATIENCE`."""
+    await asyncio.wait_for(event.wait(), PATIENCE)
+
+
+async def until(happened: Callable[[], bool]) -> None:
     """Wait for something that has no event of its own; fail after `PATIENCE`."""
     async with asyncio.timeout(PATIENCE):
         while not happened():  # noqa: ASYNC110 - it has no event

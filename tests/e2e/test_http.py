@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import NamedTuple
 
-import aiohttp
 import pytest
-import pytest_asyncio
 
-from proxy.samples.children import Children
 from tests.e2e.client import BrokenOffError, Client, request
-from tests.e2e.rig import Proxy, Rig
-from tests.e2e.scripted import Asked, Scripted, say_who
+from tests.e2e.rig import happens
+from tests.e2e.scripted import Asked, Way, say_who
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-class Path(NamedTuple):
-    """A client's way to the backend."""
-
-    proxy: Proxy
-    backend: Scripted
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
-    folder = tmp_path_factory.mktemp("http")
-    async with aiohttp.ClientSession() as session, Scripted() as backend, Children() as children:
-        rig = Rig(children, folder, session)
-        yield Path(await rig.start_proxy({"pools": {"app": [backend.address]}}), backend)
-
-
-@pytest.fixture
-def path(served: Path) -> Path:
-    """As at the start, whatever the test before has done."""
-    served.backend.handler = say_who
-    served.backend.asked.clear()
-    served.backend.errors.clear()
-    return served
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(path: Path) -> AsyncIterator[Client]:
-    async with await Client.connect(path.proxy.address) as client:
-        yield client
-
-
-async def happens(event: asyncio.Event) -> None:
-    await asyncio.wait_for(event.wait(), 15)
 
 
 # Messages
 
 
-async def test_one_connection_on_each_side_carries_many_requests(path: Path, client: Client) -> None:
+async def test_one_connection_on_each_side_carries_many_requests(way: Way, client: Client) -> None:
     answers = [await client.ask("GET", f"/{number}") for number in range(20)]
 
     assert [f"/{number}".encode() for number in range(20)] == [answer.body for answer in answers]
-    assert 1 == len({asked.connection for asked in path.backend.asked})
+    assert 1 == len({asked.connection for asked in way.backend.asked})
 
 
-async def test_pipelined_requests_are_answered_in_their_order(path: Path, client: Client) -> None:
+async def test_pipelined_requests_are_answered_in_their_order(way: Way, client: Client) -> None:
     methods = ["GET", "POST", "HEAD", "GET", "PUT"]
     bodies = {"POST": b"a body", "PUT": b"x" * 100_000}
     client.send(b"".join(request(m, f"/{n}", body=bodies.get(m, b"")) for n, m in enumerate(methods)))
@@ -70,13 +31,13 @@ async def test_pipelined_requests_are_answered_in_their_order(path: Path, client
     answers = [await client.answer(method) for method in methods]
 
     assert [b"/0", b"/1", b"", b"/3", b"/4"] == [answer.body for answer in answers]
-    assert methods == [asked.method for asked in path.backend.asked]
+    assert methods == [asked.method for asked in way.backend.asked]
 
 
-async def test_a_request_bears_what_a_proxy_must_add_and_not_what_it_must_drop(path: Path, client: Client) -> None:
+async def test_a_request_bears_what_a_proxy_must_add_and_not_what_it_must_drop(way: Way, client: Client) -> None:
     await client.ask("GET", "/?q=%20", "Connection: X-Hop", "X-Hop: 1", "X-Forwarded-For: 1.2.3.4", "accept:  */* ")
 
-    [asked] = path.backend.asked
+    [asked] = way.backend.asked
     assert ("GET", "/?q=%20") == (asked.method, asked.target)
     assert ("1.1 failover-proxy", "127.0.0.1", "http", "test") == tuple(
         asked.field(name) for name in ("via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
@@ -85,63 +46,62 @@ async def test_a_request_bears_what_a_proxy_must_add_and_not_what_it_must_drop(p
     assert "accept:  */* " in asked.lines
 
 
-async def test_a_requests_id_is_passed_on_or_made_and_told_to_both_sides(path: Path, client: Client) -> None:
+async def test_a_requests_id_is_passed_on_or_made_and_told_to_both_sides(way: Way, client: Client) -> None:
     own = await client.ask("GET", "/", "X-Request-Id: mine")
     made = await client.ask("GET", "/")
 
-    assert ["mine", made.field("x-request-id")] == [asked.field("x-request-id") for asked in path.backend.asked]
+    assert ["mine", made.field("x-request-id")] == [asked.field("x-request-id") for asked in way.backend.asked]
     assert "mine" == own.field("x-request-id")
     assert 32 == len(made.field("x-request-id") or "")
 
 
-async def test_the_answer_to_head_has_a_length_and_no_body(path: Path, client: Client) -> None:
+async def test_the_answer_to_head_has_a_length_and_no_body(way: Way, client: Client) -> None:
     async def announce(asked: Asked) -> None:
         asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
 
-    path.backend.handler = announce
+    way.backend.handler = announce
     answer = await client.ask("HEAD", "/")
-    path.backend.handler = say_who
+    way.backend.handler = say_who
     following = await client.ask("GET", "/next")
 
     assert ("1000", b"/next") == (answer.field("content-length"), following.body)
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_an_answer_without_a_body_leaves_the_connection_usable(path: Path, client: Client, status: int) -> None:
+async def test_an_answer_without_a_body_leaves_the_connection_usable(way: Way, client: Client, status: int) -> None:
     async def answer_bare(asked: Asked) -> None:
         asked.send(b'HTTP/1.1 %d Bare\r\nETag: "1"\r\n\r\n' % status)
 
-    path.backend.handler = answer_bare
+    way.backend.handler = answer_bare
     answers = [await client.ask("GET", "/") for _ in range(3)]
 
     assert [status] * 3 == [answer.status for answer in answers]
-    assert 1 == len({asked.connection for asked in path.backend.asked})
+    assert 1 == len({asked.connection for asked in way.backend.asked})
 
 
-async def test_interim_answers_come_before_the_final_one(path: Path, client: Client) -> None:
-    hinted, heard = asyncio.Event(), asyncio.Event()
+async def test_interim_answers_come_before_the_final_one(way: Way, client: Client) -> None:
+    heard = asyncio.Event()
 
     async def hint(asked: Asked) -> None:
         asked.send(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
         await happens(heard)
         asked.answer(body=b"final")
 
-    path.backend.handler = hint
+    way.backend.handler = hint
     client.send(request("GET", "/"))
     status, fields = await client.head()
     heard.set()
     final = await client.answer()
 
     assert (103, "</style.css>", b"final") == (status, dict(fields)["Link"], final.body)
-    assert not hinted.is_set()
 
 
-async def test_a_body_waits_for_the_backends_100_continue(path: Path, client: Client) -> None:
+async def test_a_body_waits_for_the_backends_100_continue(way: Way, client: Client) -> None:
     async def invite(asked: Asked) -> None:
         asked.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         asked.answer(body=b"got " + await asked.body())
 
-    path.backend.handler = invite
+    way.backend.handler = invite
     client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 4"))
     status, _ = await client.head()
     client.send(b"body")
@@ -150,11 +110,11 @@ async def test_a_body_waits_for_the_backends_100_continue(path: Path, client: Cl
     assert (100, 200, b"got body") == (status, final.status, final.body)
 
 
-async def test_a_backend_may_refuse_a_body_before_it_is_sent(path: Path, client: Client) -> None:
+async def test_a_backend_may_refuse_a_body_before_it_is_sent(way: Way, client: Client) -> None:
     async def refuse(asked: Asked) -> None:
         asked.answer(417, body=b"no")
 
-    path.backend.handler = refuse
+    way.backend.handler = refuse
     client.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 1000000"))
     answer = await client.answer("POST")
 
@@ -164,7 +124,7 @@ async def test_a_backend_may_refuse_a_body_before_it_is_sent(path: Path, client:
 # Bodies as they come
 
 
-async def test_a_chunked_request_is_passed_on_chunk_by_chunk(path: Path, client: Client) -> None:
+async def test_a_chunked_request_is_passed_on_chunk_by_chunk(way: Way, client: Client) -> None:
     arrived, pieces = asyncio.Event(), []
 
     async def collect(asked: Asked) -> None:
@@ -173,18 +133,18 @@ async def test_a_chunked_request_is_passed_on_chunk_by_chunk(path: Path, client:
             arrived.set()
         asked.answer(body=b"+".join(pieces))
 
-    path.backend.handler = collect
+    way.backend.handler = collect
     client.send(request("POST", "/", "Transfer-Encoding: chunked") + b"5\r\nfirst\r\n")
     await happens(arrived)
     client.send(b"6\r\nsecond\r\n0\r\nX-Sum: 11\r\n\r\n")
     answer = await client.answer("POST")
 
     assert b"first+second" == answer.body
-    assert "11" == path.backend.asked[0].field("x-sum")
+    assert "11" == way.backend.asked[0].field("x-sum")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "text/event-stream"])
-async def test_a_chunked_answer_is_passed_on_chunk_by_chunk(path: Path, client: Client, kind: str) -> None:
+async def test_a_chunked_answer_is_passed_on_chunk_by_chunk(way: Way, client: Client, kind: str) -> None:
     heard = asyncio.Event()
 
     async def tell(asked: Asked) -> None:
@@ -193,7 +153,7 @@ async def test_a_chunked_answer_is_passed_on_chunk_by_chunk(path: Path, client: 
         await happens(heard)
         asked.send(b"6\r\nsecond\r\n0\r\nX-Sum: 11\r\n\r\n")
 
-    path.backend.handler = tell
+    way.backend.handler = tell
     client.send(request("GET", "/"))
     status, fields = await client.head()
     first = await client.chunk()
@@ -205,23 +165,42 @@ async def test_a_chunked_answer_is_passed_on_chunk_by_chunk(path: Path, client: 
     assert ("Transfer-Encoding", "chunked") in fields
 
 
-async def test_an_answer_that_ends_with_its_connection_gets_an_end_of_its_own(path: Path, client: Client) -> None:
+async def test_what_has_come_of_an_answer_never_waits_for_more(way: Way, client: Client) -> None:
+    """A timer that fires a little early must not leave it lying."""
+
+    async def begin(asked: Asked) -> None:
+        asked.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await happens(heard)
+        heard.clear()
+        asked.send(b"0\r\n\r\n")
+
+    heard = asyncio.Event()
+    way.backend.handler = begin
+    for _ in range(40):
+        client.send(request("GET", "/"))
+        await client.head()
+        assert b"first" == await client.chunk()
+        heard.set()
+        assert b"0\r\n\r\n" == await client.reader.readuntil(b"\r\n\r\n")
+
+
+async def test_an_answer_that_ends_with_its_connection_gets_an_end_of_its_own(way: Way, client: Client) -> None:
     async def run_out(asked: Asked) -> None:
         asked.send(b"HTTP/1.1 200 OK\r\n\r\nall of it")
         asked.writer.close()
 
-    path.backend.handler = run_out
+    way.backend.handler = run_out
     answers = [await client.ask("GET", "/") for _ in range(2)]
 
     assert [(b"all of it", "chunked")] * 2 == [(a.body, a.field("transfer-encoding")) for a in answers]
 
 
-async def test_an_early_answer_reaches_a_client_that_still_sends(path: Path, client: Client) -> None:
+async def test_an_early_answer_reaches_a_client_that_still_sends(way: Way, client: Client) -> None:
     async def deny(asked: Asked) -> None:
         asked.answer(413, body=b"too much")
         await asked.until_closed()
 
-    path.backend.handler = deny
+    way.backend.handler = deny
     client.send(request("POST", "/", "Content-Length: 1000000") + b"x" * 10_000)
     answer = await client.answer("POST")
 
@@ -233,38 +212,51 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(path: Path, cli
     [b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n186a0\r\n"],
     ids=["counted", "chunked"],
 )
-async def test_an_answer_that_breaks_off_is_never_ended_cleanly(path: Path, client: Client, head: bytes) -> None:
+async def test_an_answer_that_breaks_off_is_never_ended_cleanly(way: Way, client: Client, head: bytes) -> None:
     async def break_off(asked: Asked) -> None:
         asked.send(b"HTTP/1.1 200 OK\r\n" + head + b"x" * 90_000)
         await asked.writer.drain()
         asked.abort()
 
-    path.backend.handler = break_off
+    way.backend.handler = break_off
     with pytest.raises((BrokenOffError, ConnectionResetError, asyncio.IncompleteReadError)):
         await client.ask("GET", "/")
-    async with await Client.connect(path.proxy.address) as another:
-        path.backend.handler = say_who
+    async with await Client.connect(way.proxy.address) as another:
+        way.backend.handler = say_who
         assert b"/well" == (await another.ask("GET", "/well")).body
 
 
-async def test_a_small_answer_that_breaks_off_is_tried_again_unseen(path: Path, client: Client) -> None:
+async def test_a_small_answer_that_breaks_off_is_tried_again_unseen(way: Way, client: Client) -> None:
     async def break_off_once(asked: Asked) -> None:
-        if len(path.backend.asked) > 1:
+        if len(way.backend.asked) > 1:
             asked.answer(body=b"whole")
         else:
             asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwh")
             asked.writer.close()
 
-    path.backend.handler = break_off_once
+    way.backend.handler = break_off_once
     answer = await client.ask("GET", "/")
 
     assert (200, b"whole", "failover-proxy; attempts=2") == (answer.status, answer.body, answer.field("proxy-status"))
 
 
+async def test_a_request_that_waits_before_it_is_tried_again_goes_on_by_itself(way: Way, client: Client) -> None:
+    async def fail_twice(asked: Asked) -> None:
+        if len(way.backend.asked) % 3:
+            asked.abort()
+        else:
+            asked.answer(body=b"at last")
+
+    way.backend.handler = fail_twice
+    answers = [await client.ask("GET", "/") for _ in range(10)]
+
+    assert [b"at last"] * 10 == [answer.body for answer in answers]
+
+
 # Who leaves
 
 
-async def test_a_client_that_leaves_ends_its_request_at_the_backend(path: Path, client: Client) -> None:
+async def test_a_client_that_leaves_ends_its_request_at_the_backend(way: Way, client: Client) -> None:
     asked_for, left = asyncio.Event(), asyncio.Event()
 
     async def wait_long(asked: Asked) -> None:
@@ -272,7 +264,7 @@ async def test_a_client_that_leaves_ends_its_request_at_the_backend(path: Path, 
         await asked.until_closed()
         left.set()
 
-    path.backend.handler = wait_long
+    way.backend.handler = wait_long
     client.send(request("GET", "/"))
     await happens(asked_for)
     client.close()
@@ -280,7 +272,7 @@ async def test_a_client_that_leaves_ends_its_request_at_the_backend(path: Path, 
     await happens(left)
 
 
-async def test_a_client_that_has_said_its_last_still_gets_its_answer(path: Path, client: Client) -> None:
+async def test_a_client_that_has_said_its_last_still_gets_its_answer(way: Way, client: Client) -> None:
     ended, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer_late(asked: Asked) -> None:
@@ -288,7 +280,7 @@ async def test_a_client_that_has_said_its_last_still_gets_its_answer(path: Path,
         await happens(go_on)
         asked.answer(body=b"late")
 
-    path.backend.handler = answer_late
+    way.backend.handler = answer_late
     client.send(request("GET", "/"))
     await happens(ended)
     client.writer.write_eof()
@@ -301,13 +293,13 @@ async def test_a_client_that_has_said_its_last_still_gets_its_answer(path: Path,
     assert b"" == await client.until_closed()
 
 
-async def test_a_backend_that_closes_an_idle_connection_costs_no_request(path: Path, client: Client) -> None:
+async def test_a_backend_that_closes_an_idle_connection_costs_no_request(way: Way, client: Client) -> None:
     async def close_after(asked: Asked) -> None:
         asked.answer(body=b"bye")
         await asked.writer.drain()
         asked.writer.close()
 
-    path.backend.handler = close_after
+    way.backend.handler = close_after
     answers = [await client.ask("GET", "/") for _ in range(30)]
 
     assert [200] * 30 == [answer.status for answer in answers]
