@@ -113,6 +113,11 @@ class Dispatch:
         self.attempts = 0
         self.replayable = True
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is open: no Attempt, no place among the held requests."""
+        return self.attempt is None and self._held_until is None
+
     # What to do
 
     def start(self, now: float) -> Decision:

@@ -50,16 +50,6 @@ class _Sink:
 _SINK = _Sink()
 
 
-def _is_small(match: re.Match[bytes], head: bytes, limits: Limits) -> bool:
-    """Whether a plain head is surely within the limits; where it is not sure, the long way tells which is broken."""
-    return len(head) <= limits.header_bytes and match.end(2) < limits.request_line - 9 and limits.headers >= MOST_FIELDS
-
-
-def _line_cut(match: re.Match[bytes], group: int) -> Cut:
-    """The cut of a whole line that a group has found."""
-    return match.start(group) - 1, match.end(group) - 1
-
-
 class RequestHead:
     """One request's head, checked. What most requests don't have stays at the class's default.
 
@@ -92,16 +82,23 @@ class RequestHead:
         self.head = head
         self.client = client
         match = PLAIN_REQUEST.fullmatch(head)
-        if match is not None and _is_small(match, head, limits):
-            self.is_plain = True
+        if (
+            match is None
+            or len(head) > limits.header_bytes
+            or match.end(2) + 9 >= limits.request_line
+            or limits.headers < MOST_FIELDS
+        ):
+            self.is_plain = False
+            self._read(head, limits)
+        else:
+            self.is_plain = self.is_keep_alive = True
             self.method, self.target, self.path, host, connection = match.groups()
             self.authority = host.lower()
             self.minor = 1
-            self.is_keep_alive = True
-            self.cuts: list[Cut] = [] if connection is None else [_line_cut(match, 5)]
-        else:
-            self.is_plain = False
-            self._read(head, limits)
+            self.cuts: list[Cut] = []
+            if connection is not None:
+                start, end = match.span(5)
+                self.cuts.append((start - 1, end - 1))
         self.idempotent = self.method in IDEMPOTENT
         if not is_host(self.authority) and (self.authority or self.minor):
             raise RequestError(400, "the Host field is not a valid host")
@@ -272,19 +269,37 @@ class ResponseHead:
         """Read a head that ends with an empty line; raises ResponseError. `to_head`: the request was a HEAD."""
         self.head = head
         match = None if to_head else PLAIN_ANSWER.fullmatch(head)
-        if match is not None and match[1] not in BODILESS and not (match[2] and match[4]):
-            if limits.headers >= MOST_FIELDS and len(head) <= limits.header_bytes:
-                self.is_plain = self.is_keep_alive = True
-                self.minor = 1
-                self.status = int(match[1])
-                self.length = int(match[3])
-                self.body = COUNTED if self.length else NO_BODY
-                self.cuts: list[Cut] = []
-                if match[2] or match[4]:
-                    self.cuts.append(_line_cut(match, 2 if match[2] else 4))
-                return
-        self.is_plain = False
-        self._read(head, limits, to_head=to_head)
+        self.is_plain = match is not None and self._take(match, limits)
+        if not self.is_plain:
+            self._read(head, limits, to_head=to_head)
+
+    @classmethod
+    def plain(cls, data: bytes, limits: Limits) -> ResponseHead | None:
+        """The plain head that `data` begins with; None if it does not, and the long way must judge."""
+        match = PLAIN_ANSWER.match(data)
+        if match is None:
+            return None
+        self = cls.__new__(cls)
+        self.head = data[: match.end()]
+        self.is_plain = self._take(match, limits)
+        return self if self.is_plain else None
+
+    def _take(self, match: re.Match[bytes], limits: Limits) -> bool:
+        status, before, length, after = match.groups()
+        if status in BODILESS or (before and after):
+            return False
+        if match.end() > limits.header_bytes or limits.headers < MOST_FIELDS:
+            return False
+        self.is_keep_alive = True
+        self.minor = 1
+        self.status = int(status)
+        self.length = int(length)
+        self.body = COUNTED if self.length else NO_BODY
+        self.cuts: list[Cut] = []
+        if before or after:
+            start, end = match.span(2 if before else 4)
+            self.cuts.append((start - 1, end - 1))
+        return True
 
     def _read(self, head: bytes, limits: Limits, *, to_head: bool) -> None:
         """The long way: llhttp, then the rules that it does not have."""

@@ -7,13 +7,14 @@ list of those who may serve is kept until something changes, so that picking cos
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import inf
 
 from proxy.core.balancer import ALGORITHMS, Balancer, Keyed, Learner, load
 from proxy.core.breaker import BreakerState, Transition
-from proxy.core.messages import BackendState, PoolCounts
+from proxy.core.messages import DURATION_BUCKETS, BackendState, PoolCounts
 from proxy.core.model import ADMIN_VETOES, Backend, Unavailable
 from proxy.core.retry import RetryBudget
 from proxy.core.settings import PoolSettings
@@ -239,8 +240,10 @@ class Pool:
         if backend.max_in_flight is not None and backend.in_flight >= backend.max_in_flight:
             self.touch()
         backend.in_flight -= 1
-        backend.failures += failed
-        backend.record(duration)
+        if failed:
+            backend.failures += 1
+        backend.duration_sum += duration
+        backend.duration_buckets[bisect_left(DURATION_BUCKETS, duration)] += 1
         if self._is_learning:
             self._teach(backend, duration, failed=failed, now=now)
 

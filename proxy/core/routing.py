@@ -16,11 +16,16 @@ from proxy.core.settings import RouteSettings
 class Route:
     """A Route made ready for matching."""
 
-    __slots__ = ("_headers", "_methods", "number", "settings")
+    __slots__ = ("_headers", "_methods", "is_unconditional", "name", "number", "pool", "settings")
 
     def __init__(self, number: int, settings: RouteSettings) -> None:
         self.number = number
+        self.name = settings.name
         self.settings = settings
+        self.pool = settings.split[0][0] if len(settings.split) == 1 else ""
+        """The Pool where there is just one."""
+        self.is_unconditional = not settings.match.methods and not settings.match.headers
+        """Whether host and path are all that it asks for."""
         self._methods = frozenset(method.encode() for method in settings.match.methods)
         self._headers = tuple((name.lower().encode(), value.encode()) for name, value in settings.match.headers)
 
@@ -29,6 +34,8 @@ class Route:
 
     def accepts(self, request: RequestHead) -> bool:
         """Whether method and header fields fit; host and path were looked up before."""
+        if self.is_unconditional:
+            return True
         if self._methods and request.method not in self._methods:
             return False
         return all(request.field(name) == value for name, value in self._headers)
@@ -95,7 +102,8 @@ class Router:
         self._any = _Paths()
         for route in self.routes:
             self._paths_of(route.settings.match.host.lower().encode()).add(route)
-        self._only = self.routes[0] if len(self.routes) == 1 and self._any.anywhere else None
+        only = self.routes[0] if len(self.routes) == 1 and self._any.anywhere else None
+        self._only = only if only is not None and only.is_unconditional else None
 
     def __repr__(self) -> str:
         return f"<Router {len(self.routes)} routes>"
@@ -111,7 +119,7 @@ class Router:
     def find(self, request: RequestHead) -> Route | None:
         """The first Route in the order of the config that matches; None if none does."""
         if self._only is not None:
-            return self._only if self._only.accepts(request) else None
+            return self._only
         best: Route | None = None
         for paths in self._for_host(hostname(request.authority)):
             for routes in paths.at(request.path):

@@ -25,7 +25,6 @@ from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
     from proxy.core.pool import Pool
-    from proxy.core.routing import Route
     from proxy.dataplane.downstream import Downstream
 
 HOLD_UNKNOWN = 0.01
@@ -49,13 +48,13 @@ class Exchange:
 
     __slots__ = (
         "_answer",
+        "_answered",
         "_client",
         "_dispatch",
         "_failure",
         "_held_until",
         "_is_due",
         "_pool",
-        "_pool_name",
         "_request",
         "_rewrite",
         "_route",
@@ -67,6 +66,7 @@ class Exchange:
         "_worker",
     )
 
+    _answered: Outcome
     _dispatch: Dispatch
     _failure: Outcome | None
     _pool: Pool
@@ -76,18 +76,25 @@ class Exchange:
         self._worker = client.worker
         self._request = request
         self._started = monotonic()
-        self._pool_name = self._route = ""
+        self._route = ""
         self._upload: Upload | None = None
         self._upstream: Upstream | None = None
         self._answer: Answer | None = None
 
     async def run(self) -> bool:
         """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
-        route = self._find_route()
+        worker, request = self._worker, self._request
+        route = worker.router.find(request)
+        if route is None:
+            raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
+        self._route = route.name
+        if not request.is_plain and is_loop(request):
+            raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
         if route.settings.answer is not None:
-            return self._answer_here(answers.static(route.settings.answer, self._request, close=self._must_close()))
-        self._enter_pool(route)
-        self._dispatch = dispatch = Dispatch(self._pool, self._request, self._worker.rng)
+            return self._answer_here(answers.static(route.settings.answer, request, close=self._must_close()))
+        self._rewrite = worker.rewrites[route.number]
+        self._enter(worker.pools[route.pool or route.choose(worker.rng)])
+        self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng)
         try:
             decision = dispatch.start(self._started)
             while type(decision) is not Relay:
@@ -106,31 +113,20 @@ class Exchange:
                     return self._refuse(cast("Refuse", decision))
             return self._relay_plain() or await self._relay()
         except ClientLeftError:
-            self._worker.stats.client_aborts += 1
+            worker.stats.client_aborts += 1
             return False
         finally:
             if self._upstream is not None:
                 self._drop_upstream()
-            dispatch.abandon(monotonic())
+            if not dispatch.is_settled:
+                dispatch.abandon(monotonic())
 
-    def _find_route(self) -> Route:
-        request = self._request
-        route = self._worker.router.find(request)
-        if route is None:
-            raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
-        self._route = route.settings.name
-        if request.via and is_loop(request):
-            raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
-        return route
-
-    def _enter_pool(self, route: Route) -> None:
-        worker, client = self._worker, self._client
-        self._pool = pool = worker.pools[route.choose(worker.rng)]
-        self._pool_name = pool.name
-        self._rewrite = worker.rewrites[route.number]
+    def _enter(self, pool: Pool) -> None:
+        """The request goes to this Pool."""
+        self._pool = pool
         self._timeouts = timeouts = pool.settings.timeouts
         self._total_at = inf if timeouts.total is None else self._started + timeouts.total
-        client.stall = timeouts.stall
+        self._client.stall = timeouts.stall
         if self._request.has_body:
             self._take_upload()
 
@@ -165,8 +161,8 @@ class Exchange:
         longest = self._timeouts.backend_idle
         if not self._request.idempotent:
             longest = min(longest, self._pool.settings.retries.unsafe_reuse)
-        self._upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)
-        return self._upstream is not None
+        self._upstream = upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)
+        return upstream is not None
 
     async def _connect(self, attempt: Attempt) -> bool:
         """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
@@ -212,7 +208,9 @@ class Exchange:
             self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
             return
         upstream.transport.write(head)
-        self._arm(self._timeouts.first_byte if self._is_due else self._timeouts.stall)
+        at = monotonic() + (self._timeouts.first_byte if self._is_due else self._timeouts.stall)
+        client.deadline = at if at < self._total_at else self._total_at
+        client.is_expired = False
 
     def _is_judgeable(self) -> bool:
         """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
@@ -275,7 +273,8 @@ class Exchange:
         now = monotonic()
         failure, upstream = self._failure, self._upstream
         if failure is None and upstream is not None and upstream.head is not None:
-            decision = self._dispatch.report(answered(upstream.head.status, upstream.requests > 1), now)
+            self._answered = answered(upstream.head.status, upstream.requests > 1)
+            decision = self._dispatch.report(self._answered, now)
             if type(decision) is not Relay:
                 self._keep_answer(upstream, upstream.head)
                 self._drop_upstream()
@@ -367,11 +366,10 @@ class Exchange:
     def _finish(self, upstream: Upstream, status: int) -> None:
         """The answer has been passed on to its end."""
         now = monotonic()
-        outcome = answered(status, upstream.requests > 1)
         self._upstream = self._client.upstream = None
         upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
-        self._dispatch.finish(outcome, now)
-        self._worker.stats.count(self._route, self._pool_name, self._request.method, status, now - self._started)
+        self._dispatch.finish(self._answered, now)
+        self._worker.stats.count(self._route, self._pool.name, self._request.method, status, now - self._started)
 
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""
@@ -424,7 +422,7 @@ class Exchange:
         self._drop_upstream()
         now = monotonic()
         self._dispatch.finish(failure, now)
-        self._count(response.status, now)
+        self._count(response.status, now, self._pool.name)
         if response.body is UNTIL_CLOSE or response.body is CHUNKED:
             self._client.reset()
         return False
@@ -432,7 +430,7 @@ class Exchange:
     async def _switch(self, upstream: Upstream, head: bytes) -> bool:
         """The protocol changes: from here on bytes pass both ways."""
         client = self._client
-        self._count(101, monotonic())
+        self._count(101, monotonic(), self._pool.name)
         early, client.buffer = client.buffer, b""
         client.transport.write(head + upstream.buffer)
         upstream.buffer = b""
@@ -444,24 +442,24 @@ class Exchange:
         """Nothing more can be done: the last real answer, or the truth about what happened."""
         request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
         if self._answer is None:
-            return self._answer_here(answers.refusal(refuse, request, attempts=attempts, close=close), refuse.status)
+            answer = answers.refusal(refuse, request, attempts=attempts, close=close)
+            return self._answer_here(answer, refuse.status, self._pool.name)
         response, pieces, trailer = self._answer
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
-        return self._answer_here(
-            whole(head, pieces, trailer, chunked=is_chunked_for(request, response)), response.status
-        )
+        answer = whole(head, pieces, trailer, chunked=is_chunked_for(request, response))
+        return self._answer_here(answer, response.status, self._pool.name)
 
-    def _answer_here(self, data: bytes, status: int = 0) -> bool:
+    def _answer_here(self, data: bytes, status: int = 0, pool: str = "") -> bool:
         """Send an answer that is whole already."""
         self._client.transport.write(data)
-        self._count(status or int(data[9:12]), monotonic())
+        self._count(status or int(data[9:12]), monotonic(), pool)
         return not self._must_close()
 
     def _proxy_status(self) -> bytes:
         return answers.proxy_status(attempts=self._dispatch.attempts, panic=self._pool.panic)
 
-    def _count(self, status: int, now: float) -> None:
-        self._worker.stats.count(self._route, self._pool_name, self._request.method, status, now - self._started)
+    def _count(self, status: int, now: float, pool: str) -> None:
+        self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
 
 
 def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) -> bytes:

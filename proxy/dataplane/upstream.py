@@ -107,11 +107,10 @@ class Upstream(asyncio.Protocol):
         if not reusable or head is None or not head.is_keep_alive or not self._is_clean():
             self.close()
             return
-        self.head = None
-        self.is_complete = False
-        self._sink = self._take_head
         if self._came_whole:
-            self.pieces = []
+            self.head = None
+            self.is_complete = False
+            self._sink = self._take_head
         else:
             self._expect()
             self.resume_reading()
@@ -186,6 +185,8 @@ class Upstream(asyncio.Protocol):
     # The answer
 
     def _take_head(self, data: bytes) -> None:
+        if not self.buffer and self.interims is None and self._take_plain(data):
+            return
         buffer = self.buffer + data if self.buffer else data
         end = buffer.find(END_OF_HEAD)
         if end < 0:
@@ -204,17 +205,22 @@ class Upstream(asyncio.Protocol):
             self._take_interim(head, rest)
             return
         self.head = head
-        if head.length == len(rest) and head.is_plain and self.interims is None:
-            self._came_whole = True
-            self.pieces = [rest]
-            self.is_complete = True
-            self.buffer = b""
-            self._sink = self._surplus
-            self._wake()
-        else:
-            self._came_whole = False
-            self.buffer = b""
-            self._begin_body(head, rest)
+        self._came_whole = False
+        self.buffer = b""
+        self._begin_body(head, rest)
+
+    def _take_plain(self, data: bytes) -> bool:
+        """Take in a plain answer that has come whole, in one read, as nearly all do."""
+        head = None if self._to_head else ResponseHead.plain(data, self._limits)
+        if head is None or len(data) - len(head.head) != head.length:
+            return False
+        self.head = head
+        self.pieces = [data[len(head.head) :]]
+        self._came_whole = self.is_complete = True
+        self._sink = self._surplus
+        if self.owner is not None:
+            self.owner.wake()
+        return True
 
     def _take_interim(self, head: ResponseHead, rest: bytes) -> None:
         self.interims = [*(self.interims or ()), head]
@@ -346,12 +352,13 @@ class IdleConnections:
 
     def take(self, now: float, longest_idle: float) -> Upstream | None:
         """The connection used last, if it has not been idle for longer than `longest_idle` seconds."""
-        while self._idle:
-            newest = self._idle[-1]
+        idle = self._idle
+        while idle:
+            newest = idle.pop()
             if now - newest.idle_since > longest_idle:
+                idle.append(newest)
                 return None
-            self._idle.pop()
-            if not newest.is_lost and not newest.transport.is_closing():
+            if not newest.is_lost:
                 return newest
         return None
 
