@@ -14,7 +14,7 @@ from typing import Protocol
 from proxy.core.balancer import Keyed
 from proxy.core.breaker import BAD, GOOD, Ticket
 from proxy.core.model import Backend
-from proxy.core.pool import Pool
+from proxy.core.pool import WELL, Pool
 from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome
 from proxy.errors import ERRORS, ErrorKind
 
@@ -202,7 +202,7 @@ class Dispatch:
         """All were tried: a stale connection is replaced at once, a reset waits; none in reach is an outage."""
         if outcome.kind is None:
             return None
-        if outcome.is_stale_connection:
+        if outcome.is_stale_connection and failed.unavailable(now) in WELL:
             return failed
         if outcome.progress is NOT_SENT:
             self._pool.note_outage(now)

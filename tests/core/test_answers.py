@@ -125,16 +125,26 @@ def test_proxy_status_is_a_structured_field(value: bytes, text: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("head", "close", "said"),
-    [(None, False, []), (GET, False, []), (GET, True, [b"close"]), (OLD, False, [b"keep-alive"]), (OLD, True, [b"close"])],
+    [
+        (None, False, []),
+        (GET, False, []),
+        (GET, True, [b"close"]),
+        (OLD, False, [b"keep-alive"]),
+        (OLD, True, [b"close"]),
+    ],
 )
 def test_an_answer_says_what_becomes_of_the_connection(
-    head: RequestHead | None, close: bool, said: list[bytes]  # noqa: FBT001
+    head: RequestHead | None,
+    close: bool,  # noqa: FBT001 - a table's column
+    said: list[bytes],
 ) -> None:
     assert said == field(read(message(200, [], b"", request=head, close=close))[0], b"connection")
 
 
 def test_an_answer_bears_the_id_of_its_request() -> None:
-    assert [b"7"] == field(read(message(200, [], b"", request=request("GET", "/", "X-Request-Id: 7")))[0], b"x-request-id")
+    assert [b"7"] == field(
+        read(message(200, [], b"", request=request("GET", "/", "X-Request-Id: 7")))[0], b"x-request-id"
+    )
     assert [] == field(read(message(200, [], b"", request=GET))[0], b"x-request-id")
 
 

@@ -401,5 +401,14 @@ def test_while_closed_every_attempt_gets_the_same_ticket() -> None:
     assert Ticket(0, is_trial=False) == breaker.ticket
 
 
+def test_a_ticket_is_known_by_what_it_says() -> None:
+    """Not by which object it is."""
+    breaker = feed(Breaker(POLICY, 0.0), "----")
+
+    breaker.settle(Ticket(*breaker.admit(0.0)), GOOD, 0.0)
+
+    assert 0 == breaker.consecutive
+
+
 def test_a_breaker_says_what_it_is() -> None:
     assert "<Breaker closed generation=0 consecutive=2>" == repr(feed(Breaker(POLICY, 0.0), "--"))

@@ -233,6 +233,17 @@ def test_a_body_whose_length_could_be_read_in_two_ways_is_refused(fields: tuple[
     assert 400 == refused("POST / HTTP/1.1", *fields)
 
 
+@pytest.mark.parametrize("first", ["content-length: 1", "transfer-encoding: chunked"])
+@pytest.mark.parametrize("second", ["content-length: 1", "transfer-encoding: chunked"])
+def test_a_second_length_would_be_refused_even_if_llhttp_let_it_through(first: str, second: str) -> None:
+    fields = f"\nhost: a\r\n{first}\r\n{second}\r".encode()
+
+    with pytest.raises(RequestError, match="several"):
+        head()._scan(fields)
+    with pytest.raises(ResponseError):
+        answer("X: y")._scan(fields, to_head=False)
+
+
 @pytest.mark.parametrize("field", ["Content_Length: 5", "Transfer_Encoding: chunked"])
 def test_a_name_with_an_underscore_is_another_field(field: str) -> None:
     assert Body.NONE is head("POST / HTTP/1.1", field).body

@@ -89,7 +89,7 @@ def read(make: Callable[[], object]) -> dict[str, object] | None:
 
 @given(st.one_of(composed(starts, b"Host: a\r\n"), composed(starts, b""), damaged(REQUEST)))
 @example(REQUEST + END_OF_HEAD)
-@settings(max_examples=1500)
+@settings(max_examples=800)
 def test_a_plain_request_is_read_as_the_long_way_reads_it(data: bytes) -> None:
     assert read(lambda: RequestHead(data, LONG_WAY)) == read(lambda: RequestHead(data, LIMITS))
 
@@ -99,7 +99,7 @@ def test_a_plain_request_is_read_as_the_long_way_reads_it(data: bytes) -> None:
     st.booleans(),
 )
 @example(ANSWER + END_OF_HEAD, False)
-@settings(max_examples=1500)
+@settings(max_examples=800)
 def test_a_plain_answer_is_read_as_the_long_way_reads_it(data: bytes, to_head: bool) -> None:  # noqa: FBT001
     long_way = read(lambda: ResponseHead(data, LONG_WAY, to_head=to_head))
 
@@ -122,6 +122,35 @@ PLAIN_ANSWERS = [
     b"HTTP/1.1 500 \r\nConnection: keep-alive\r\ncontent-length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\nDate: now\r\n\r\n",
 ]
+
+
+@pytest.mark.parametrize("rest", [b"", b"hello", b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("data", PLAIN_ANSWERS)
+def test_a_plain_answer_is_found_in_front_of_whatever_follows(data: bytes, rest: bytes) -> None:
+    found = ResponseHead.plain(data + rest, LIMITS)
+
+    assert found is not None
+    assert read(lambda: ResponseHead(data, LIMITS)) == read(lambda: found)
+
+
+@given(st.one_of(composed(answer_starts, b"Content-Length: 5\r\n"), damaged(ANSWER)), st.binary(max_size=8))
+@settings(max_examples=500)
+def test_what_is_found_in_front_is_what_would_be_read_if_it_came_alone(data: bytes, rest: bytes) -> None:
+    found = ResponseHead.plain(data + rest, LIMITS)
+
+    if found is not None:
+        assert (data + rest).startswith(found.head)
+        assert found.head.endswith(END_OF_HEAD)
+        assert found.head.count(END_OF_HEAD) == 1
+        assert read(lambda: ResponseHead(found.head, LONG_WAY)) == read(lambda: found)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 204 No\r\nContent-Length: 1\r\n\r\n"],
+)
+def test_an_answer_that_is_not_whole_or_not_plain_is_left_to_the_long_way(data: bytes) -> None:
+    assert ResponseHead.plain(data, LIMITS) is None
 
 
 @pytest.mark.parametrize("data", PLAIN_REQUESTS)
