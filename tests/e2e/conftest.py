@@ -18,7 +18,9 @@ from tests.e2e.scripted import Scripted, Way, say_who
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with aiohttp.ClientSession() as session, Children() as children:
-        yield Rig(children, tmp_path, session)
+        rig = Rig(children, tmp_path, session)
+        yield rig
+        rig.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -18,7 +18,7 @@ import aiohttp
 
 from proxy.samples.children import Children, SampleBackend
 from proxy.samples.watch import Standing, Watch
-from tests.e2e.client import PATIENCE
+from tests.e2e.client import PATIENCE, Client
 
 CONSECUTIVE = 3
 OPEN_FOR = 1.0
@@ -132,6 +132,7 @@ class Rig:
         self._session = session
         self.folder = folder
         self.backends: dict[str, SampleBackend] = {}
+        self._clients: list[Client] = []
 
     # Starting
 
@@ -156,6 +157,18 @@ class Rig:
         """Start three backends and a proxy before them, with `POLICIES`."""
         await self.start_backends(*NAMES)
         return await self.start_proxy({"pools": {"app": {**POLICIES, "backends": self.addresses(), **changes}}})
+
+    async def connect(self, address: str) -> Client:
+        """Open a connection that is closed with the Rig."""
+        self._clients.append(await Client.connect(address))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        """Close the connections, and show what was logged; the processes are `Children`'s to end."""
+        for client in self._clients:
+            client.close()
+        for log in self.folder.glob("*.log"):
+            print(f"{log.name}:", log.read_text(), sep="\n")
 
     def addresses(self) -> list[Json]:
         """The backends as a config lists them."""

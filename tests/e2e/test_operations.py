@@ -1,0 +1,99 @@
+"""What an administrator does under load, and what it costs: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+from tests.e2e.client import Client
+from tests.e2e.load import Load
+from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig
+
+
+async def command(*arguments: str) -> tuple[int | None, str, str]:
+    """Run the command line: exit code, output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def shares(load: Load, requests: int) -> Counter[str | None]:
+    """Who answers so many of the following requests."""
+    begin = len(load.records)
+    await load.answered(requests)
+    return Counter(record.answer.backend for record in load.records[begin:] if record.answer is not None)
+
+
+async def settle(load: Load, holds: Callable[[Counter[str | None]], bool]) -> None:
+    """Wait until workers have heard of a change and what was sent before is answered."""
+    for _ in range(20):
+        if holds(await shares(load, 15)):
+            return
+    raise AssertionError("the change has not reached the workers")
+
+
+async def test_drain_and_maint_and_ready_again_cost_no_request(rig: Rig) -> None:
+    proxy = await rig.start()
+    seen: dict[str, Counter[str | None]] = {}
+    async with Load(proxy.address) as load:
+        for state in ("drain", "ready", "maint", "ready"):
+            changed = await proxy.admin.patch("red", state=state)
+            assert (state, state == "ready") == (changed["admin_state"], changed["available"])
+            serves = state == "ready"
+            await settle(load, lambda counts, serves=serves: ("red" in counts) is serves)
+            seen[state] = await shares(load, 60)
+
+    assert ([], []) == (load.failed("GET"), load.failed("POST"))
+    assert {"green", "blue"} == seen["drain"].keys() == seen["maint"].keys()
+    assert set(NAMES) == seen["ready"].keys()
+
+
+async def test_a_weight_changes_the_shares_at_once_and_can_be_taken_back(rig: Rig) -> None:
+    await rig.start_backends("red", "green")
+    pool = {**POLICIES, "balance": "round_robin", "backends": rig.addresses()}
+    proxy = await rig.start_proxy({"pools": {"app": pool}})
+    seen = []
+    async with Load(proxy.address) as load:
+        for weight in (9, 0, None):
+            await proxy.admin.patch("red", weight=weight)
+            await settle(load, lambda counts, weight=weight: WEIGHED[weight](counts["red"] / counts.total()))
+            seen.append((await shares(load, 100))["red"])
+
+    assert ([], []) == (load.failed("GET"), load.failed("POST"))
+    assert [True, 0, True] == [85 <= seen[0] <= 95, seen[1], 45 <= seen[2] <= 55]
+
+
+WEIGHED: dict[int | None, Callable[[float], bool]] = {
+    9: lambda share: share > 0.75,
+    0: lambda share: share == 0,
+    None: lambda share: 0.35 < share < 0.65,
+}
+
+
+async def test_status_says_who_serves_and_why_another_does_not(rig: Rig) -> None:
+    proxy = await rig.start()
+    async with await Client.connect(proxy.address) as client:
+        await client.ask("GET", "/")
+    well = await command("status", "--admin", proxy.admin.address)
+    await rig.kill("red")
+    await proxy.admin.patch("green", state="drain")
+    await until_out(proxy, "red")
+    ill = await command("status", "--admin", proxy.admin.address)
+    await proxy.admin.patch("blue", state="maint")
+    none_left = await command("status", "--admin", proxy.admin.address)
+
+    assert (0, "", "POOL app  3 of 3 available") == (well[0], well[2], well[1].splitlines()[0])
+    assert (0, "", "POOL app  1 of 3 available") == (ill[0], ill[2], ill[1].splitlines()[0])
+    assert "    failed_probes: connection refused\n" in ill[1]
+    assert "    drain: takes nothing new until an administrator says ready\n" in ill[1]
+    assert (1, "", "POOL app  0 of 3 available") == (none_left[0], none_left[2], none_left[1][:26])
+
+
+async def until_out(proxy: Proxy, name: str) -> None:
+    async with asyncio.timeout(15):
+        while "failed_probes" not in (await proxy.admin.backend(name))["reasons"]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.02)
