@@ -102,7 +102,7 @@ class Downstream(asyncio.Protocol):
         if not self.worker.welcome(self):
             error = RequestError(503, "too many connections", ErrorKind.CONNECTION_LIMIT_REACHED)
             self.worker.stats.refuse(503)
-            self.transport.write(answers.bad_request(error))
+            self.write(answers.bad_request(error))
             self.close()
             return
         self._steps = self._serve().__await__()
@@ -202,13 +202,19 @@ class Downstream(asyncio.Protocol):
         An interim answer is harmless to one that listens, and brings a reset from one that does not.
         """
         if self.upstream is not None and self.upstream.head is None and not self.is_gone:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Flow
 
+    def send(self, data: bytes) -> None:
+        """Send to the client at the end of this turn of the loop."""
+        self.worker.outbox.send(self.transport, data)
+
     def write(self, data: bytes) -> None:
-        """Send to the client."""
-        self.transport.write(data)
+        """Send to the client now."""
+        self.worker.outbox.flush()
+        if not self.transport.is_closing():
+            self.transport.write(data)
         self.touch()
 
     def pause_reading(self) -> None:
@@ -315,8 +321,8 @@ class Downstream(asyncio.Protocol):
         self.upload = None
         self._lingered = 0
         self.buffer = b""
+        self.write(answer)
         self.arm(monotonic() + LINGER)
-        self.transport.write(answer)
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.resume_reading()
@@ -326,6 +332,7 @@ class Downstream(asyncio.Protocol):
     def close(self) -> None:
         """Send what is left to send, then close; the sweep cuts a client that does not read it."""
         if not self.is_gone:
+            self.worker.outbox.flush()
             self.arm(monotonic() + self.worker.timeouts.stall)
             self.transport.close()
 

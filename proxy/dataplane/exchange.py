@@ -207,7 +207,7 @@ class Exchange:
         if upstream.is_lost or upstream.transport.is_closing():
             self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
             return
-        upstream.transport.write(head)
+        self._worker.outbox.send(upstream.transport, head)
         at = monotonic() + (self._timeouts.first_byte if self._is_due else self._timeouts.stall)
         client.deadline = at if at < self._total_at else self._total_at
         client.is_expired = False
@@ -309,7 +309,7 @@ class Exchange:
         """1xx answers go on at once to a client that knows them."""
         for head in upstream.interims or ():
             if self._request.minor == 1:
-                self._client.transport.write(interim_head(head))
+                self._client.write(interim_head(head))
         upstream.interims = []
 
     def _keep_answer(self, upstream: Upstream, response: ResponseHead) -> None:
@@ -359,7 +359,8 @@ class Exchange:
         is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
         if not is_plain or self._pool.panic or self._worker.is_draining:
             return False
-        client.transport.write(b"".join((downstream_head(request, response, close=False), *upstream.pieces)))
+        answer = b"".join((downstream_head(request, response, close=False), *upstream.pieces))
+        self._worker.outbox.send(client.transport, answer)
         self._finish(upstream, response.status)
         return True
 
@@ -384,7 +385,7 @@ class Exchange:
             return await self._switch(upstream, head)
         chunked = is_chunked_for(request, response)
         if upstream.is_complete:
-            client.transport.write(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
+            client.send(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
         else:
             failure = await self._stream(upstream, head, chunked=chunked)
             if failure is not None:
@@ -432,7 +433,7 @@ class Exchange:
         client = self._client
         self._count(101, monotonic(), self._pool.name)
         early, client.buffer = client.buffer, b""
-        client.transport.write(head + upstream.buffer)
+        client.write(head + upstream.buffer)
         upstream.buffer = b""
         await run_tunnel(client, upstream, early, self._pool.settings.timeouts.tunnel_idle)
         self._dispatch.finish(answered(101, upstream.requests > 1), monotonic())
@@ -451,7 +452,7 @@ class Exchange:
 
     def _answer_here(self, data: bytes, status: int = 0, pool: str = "") -> bool:
         """Send an answer that is whole already."""
-        self._client.transport.write(data)
+        self._client.send(data)
         self._count(status or int(data[9:12]), monotonic(), pool)
         return not self._must_close()
 

@@ -17,6 +17,7 @@ async def run_tunnel(client: Downstream, upstream: Upstream, early: bytes, longe
     client.tunnel = upstream
     upstream.tunnel = client.write
     client.touch()
+    client.worker.outbox.flush()
     if early:
         upstream.transport.write(early)
     upstream.resume_reading()

@@ -84,6 +84,7 @@ class Upload:
             return
         data = b"".join(self._framed(pieces))
         if data:
+            self._client.worker.outbox.flush()
             self._target.transport.write(data)
 
     def _framed(self, pieces: list[bytes]) -> list[bytes]:

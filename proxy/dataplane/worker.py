@@ -30,6 +30,7 @@ from proxy.core.routing import Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
 from proxy.dataplane.control import Control
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.stats import Stats
 from proxy.dataplane.upstream import IdleConnections
 
@@ -60,6 +61,7 @@ class Worker:
         self.idle: dict[tuple[str, str], IdleConnections] = {}
         self.connections: set[Downstream] = set()
         self.suspects: set[Downstream] = set()
+        self.outbox = Outbox(loop)
         self.is_draining = False
         self.servers: list[asyncio.Server] = []
         self.done = asyncio.Event()
