@@ -5,22 +5,23 @@ Called by `downstream` for each request. Every path leaves the Attempt settled a
 
 from __future__ import annotations
 
-import asyncio
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
-from proxy.core.chunked import chunk, last_chunk
+from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.grammar import CHUNKED, COUNTED, UNTIL_CLOSE
 from proxy.core.headers import downstream_head, interim_head, is_chunked_for, is_loop, upstream_head
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.retry import Outcome, Progress, answered
+from proxy.dataplane.idle import connect_error, let_go
 from proxy.dataplane.pause import PAUSE
+from proxy.dataplane.relay import Answer, ClientLeftError, begin_stream, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
 from proxy.dataplane.upload import Upload
-from proxy.dataplane.upstream import Upstream, connect_error, framed, plain
+from proxy.dataplane.upstream import Upstream
 from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 
 HOLD_UNKNOWN = 0.01
 """Seconds that an answer of unknown length is held, in case it is short."""
-
-
-class Answer(NamedTuple):
-    """A whole answer that is kept in case nothing better comes."""
-
-    head: ResponseHead
-    pieces: list[bytes]
-    trailer: bytes
-
-
-class ClientLeftError(Exception):
-    """The client is gone: nothing can be told it any more."""
 
 
 class Exchange:
@@ -180,7 +169,7 @@ class Exchange:
         finally:
             if not task.done():
                 task.cancel()
-                task.add_done_callback(_let_go)
+                task.add_done_callback(let_go)
         error = task.exception()
         if error is None:
             self._upstream = task.result()
@@ -396,23 +385,12 @@ class Exchange:
     async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
         """Pass the body on as it comes; None when it came to its end."""
         client = self._client
-        upstream.stream = framed(client.write) if chunked else plain(client.write)
-        client.stall = self._pool.settings.timeouts.stall
-        client.write(b"".join((head, *(chunk(upstream.pieces) if chunked else upstream.pieces))))
-        upstream.pieces = []
-        if not client.is_write_paused:
-            upstream.resume_reading()
+        client.stall = self._timeouts.stall
+        begin_stream(client, upstream, head, chunked=chunked)
         while not upstream.is_complete:
-            if upstream.error is not None:
-                return self._outcome(upstream.error.kind, upstream.error.detail)
-            if upstream.is_lost or upstream.has_ended:
-                return self._outcome(ErrorKind.HTTP_RESPONSE_INCOMPLETE)
-            if client.is_gone:
-                raise ClientLeftError
-            if client.is_expired:
-                if client.is_write_paused:
-                    raise ClientLeftError
-                return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
+            broken = stream_failure(client, upstream)
+            if broken is not None:
+                return self._outcome(*broken)
             await PAUSE
         if chunked:
             client.write(last_chunk(upstream.trailer))
@@ -461,16 +439,3 @@ class Exchange:
 
     def _count(self, status: int, now: float, pool: str) -> None:
         self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
-
-
-def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) -> bytes:
-    """An answer in one piece: one write costs 4 to 5 µs less than two (`docs/performance.md`)."""
-    if chunked:
-        return b"".join((head, *chunk(pieces), last_chunk(trailer)))
-    return b"".join((head, *pieces))
-
-
-def _let_go(task: asyncio.Task[Upstream]) -> None:
-    """A connection that came after nobody waited for it any more."""
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()

@@ -30,9 +30,9 @@ from proxy.core.routing import Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
 from proxy.dataplane.control import Control
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.stats import Stats
-from proxy.dataplane.upstream import IdleConnections
 
 log = logging.getLogger("proxy.dataplane.worker")
 

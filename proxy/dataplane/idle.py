@@ -1,0 +1,105 @@
+"""The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections import deque
+
+from proxy.core.settings import Address, Limits
+from proxy.dataplane.upstream import Upstream
+from proxy.errors import ErrorKind
+
+
+class IdleConnections:
+    """The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
+
+    __slots__ = ("_idle", "_limits", "address")
+
+    def __init__(self, address: Address, limits: Limits) -> None:
+        self.address = address
+        self._limits = limits
+        self._idle: deque[Upstream] = deque()
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self, now: float, longest_idle: float) -> Upstream | None:
+        """The connection used last, if it has not been idle for longer than `longest_idle` seconds."""
+        idle = self._idle
+        while idle:
+            newest = idle.pop()
+            if now - newest.idle_since > longest_idle:
+                idle.append(newest)
+                return None
+            if not newest.is_lost:
+                return newest
+        return None
+
+    def keep(self, upstream: Upstream, now: float) -> None:
+        """Keep a connection for later."""
+        upstream.idle_since = now
+        self._idle.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """A connection is gone."""
+        if upstream.owner is None:
+            try:
+                self._idle.remove(upstream)
+            except ValueError:
+                return
+
+    def sweep(self, now: float, longest_idle: float) -> None:
+        """Close what has been idle for longer than `longest_idle` seconds."""
+        while self._idle and now - self._idle[0].idle_since > longest_idle:
+            self._idle.popleft().close()
+
+    def close(self) -> None:
+        """Close all that are idle."""
+        while self._idle:
+            self._idle.popleft().close()
+
+    async def open(self) -> Upstream:
+        """Open a connection. Raises OSError; the caller bounds the time by cancelling."""
+        loop = asyncio.get_running_loop()
+        address = self.address
+
+        def make() -> Upstream:
+            return Upstream(self, self._limits)
+
+        if address.path:
+            _, upstream = await loop.create_unix_connection(make, address.path)
+        else:
+            _, upstream = await loop.create_connection(make, address.host, address.port)
+        return upstream
+
+
+FULL_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Failures to connect that are this machine's and not the Backend's."""
+
+
+def connect_error(error: BaseException) -> ErrorKind:
+    """What a failure to connect means."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ErrorKind.TLS_CERTIFICATE_ERROR
+    if isinstance(error, ssl.SSLError):
+        return ErrorKind.TLS_PROTOCOL_ERROR
+    if isinstance(error, socket.gaierror):
+        return ErrorKind.DNS_ERROR
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return ErrorKind.CONNECTION_REFUSED
+    if isinstance(error, TimeoutError):
+        return ErrorKind.CONNECTION_TIMEOUT
+    if isinstance(error, ConnectionError):
+        return ErrorKind.CONNECTION_TERMINATED
+    if isinstance(error, OSError) and error.errno in FULL_HERE:
+        return ErrorKind.CONNECTION_LIMIT_REACHED
+    return ErrorKind.DESTINATION_UNAVAILABLE
+
+
+def let_go(task: asyncio.Task[Upstream]) -> None:
+    """A connection that came after nobody waited for it any more."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

@@ -1,0 +1,65 @@
+"""Passing an answer on to the client: whole in one piece, or as a stream. What may be passed on `exchange` decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.core.chunked import chunk, last_chunk
+from proxy.core.http1 import ResponseHead
+from proxy.errors import ErrorKind
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.upstream import Upstream
+
+
+class ClientLeftError(Exception):
+    """The client is gone: nothing can be told it any more."""
+
+
+class Answer(NamedTuple):
+    """A whole answer that is kept in case nothing better comes."""
+
+    head: ResponseHead
+    pieces: list[bytes]
+    trailer: bytes
+
+
+def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) -> bytes:
+    """An answer in one piece: one write costs 4 to 5 µs less than two (`docs/performance.md`)."""
+    if chunked:
+        return b"".join((head, *chunk(pieces), last_chunk(trailer)))
+    return b"".join((head, *pieces))
+
+
+def begin_stream(client: Downstream, upstream: Upstream, head: bytes, *, chunked: bool) -> None:
+    """Send the head and what is there of the body; from now on the Upstream passes on what comes."""
+    upstream.stream = framed(client.write) if chunked else plain(client.write)
+    client.write(b"".join((head, *(chunk(upstream.pieces) if chunked else upstream.pieces))))
+    upstream.pieces = []
+    if not client.is_write_paused:
+        upstream.resume_reading()
+
+
+def stream_failure(client: Downstream, upstream: Upstream) -> tuple[ErrorKind, str] | None:
+    """Why a stream can't go on; None if it can. Raises ClientLeftError if it is the client who is gone or stuck."""
+    if client.is_gone or (client.is_expired and client.is_write_paused):
+        raise ClientLeftError
+    if upstream.error is not None:
+        return upstream.error.kind, upstream.error.detail
+    if upstream.is_lost or upstream.has_ended:
+        return ErrorKind.HTTP_RESPONSE_INCOMPLETE, ""
+    if client.is_expired:
+        return ErrorKind.CONNECTION_READ_TIMEOUT, ""
+    return None
+
+
+def framed(write: Callable[[bytes], None]) -> Callable[[list[bytes]], None]:
+    """Write pieces as one chunk."""
+    return lambda pieces: write(b"".join(chunk(pieces)))
+
+
+def plain(write: Callable[[bytes], None]) -> Callable[[list[bytes]], None]:
+    """Write pieces as they are."""
+    return lambda pieces: write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
