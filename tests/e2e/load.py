@@ -135,6 +135,11 @@ class Load:
             client.close()
         return await Client.connect(self.address)
 
+    @property
+    def pending(self) -> int:
+        """How many requests are under way."""
+        return len(self._running)
+
     # What the records say
 
     def failed(self, method: str = "GET") -> list[str]:

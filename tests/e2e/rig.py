@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -34,9 +35,8 @@ NAMES = ("red", "green", "blue")
 Json = dict[str, Any]
 
 
-def now() -> float:
-    """The clock of every measurement here."""
-    return asyncio.get_running_loop().time()
+now = time.monotonic
+"""The clock of every measurement here; the loop's own stands still while a callback runs."""
 
 
 async def happens(event: asyncio.Event) -> None:
@@ -164,7 +164,10 @@ class Rig:
         return self._clients[-1]
 
     def close(self) -> None:
-        """Close the connections, and show what was logged; the processes are `Children`'s to end."""
+        """Close the connections, end the backends at once, and show what was logged; `Children` ends the rest."""
+        for backend in self.backends.values():
+            if backend.process.returncode is None:
+                backend.process.kill()
         for client in self._clients:
             client.close()
         for log in self.folder.glob("*.log"):

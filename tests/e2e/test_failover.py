@@ -24,6 +24,8 @@ class Fault:
     lift: Callable[[Rig], Awaitable[None]]
     shows_after: float = 0.0
     """Seconds that a request waits before it has failed."""
+    lasts: float = 0.5
+    """Seconds from the time at which the backend is out."""
 
 
 def spoilt(mode: str, *, spares_health: bool = False, shows_after: float = 0.0) -> Fault:
@@ -31,6 +33,8 @@ def spoilt(mode: str, *, spares_health: bool = False, shows_after: float = 0.0) 
         lambda rig: rig.spoil("red", mode, spares_health=spares_health),
         lambda rig: rig.spoil("red", "none"),
         shows_after,
+        # Where probes say that it is well, there is time for a trial to fail.
+        1.3 * OPEN_FOR if spares_health else 0.5,
     )
 
 
@@ -58,8 +62,7 @@ async def test_no_read_fails_and_no_write_runs_twice(rig: Rig, fault: Fault) -> 
         begun = now()
         await fault.begin(rig)
         out = await changes.until("red", available=False)
-        # Long enough for a trial to fail.
-        await load.answered(int(RATE * 1.3))
+        await load.answered(int(RATE * fault.lasts))
         await fault.lift(rig)
         lifted = now()
         back = await changes.until("red", available=True)

@@ -66,15 +66,16 @@ async def test_a_killed_worker_is_replaced_within_a_second_and_no_counter_goes_b
     on_other = await connect_to(rig, proxy, other)
     async with Load(proxy.address) as load:
         following = asyncio.create_task(follow())
-        await load.answered(200)
+        await load.answered(60)
         await until(lambda: any(total(series) > 100 for series in history))
         died = now()
         os.kill(killed, signal.SIGKILL)
         # Its sockets are still there: what connects now waits for its successor.
         newcomers = await asyncio.gather(*(first_answer(proxy.address) for _ in range(16)))
         replaced = now()
-        await load.answered(300)
+        await load.answered(150)
         following.cancel()
+        await asyncio.wait([following])
     kept = await on_other.ask("GET", "/still-here")
 
     assert [200] * 16 == newcomers
@@ -82,6 +83,7 @@ async def test_a_killed_worker_is_replaced_within_a_second_and_no_counter_goes_b
     assert 2 == len(proxy.workers())
     assert replaced - died <= REPLACED_WITHIN
     assert 200 == kept.status
+    assert following.cancelled()
     assert [] == went_back(history)
     assert {} == {write: times for write, times in rig.executions().items() if times > 1}
     # What was under way on its connections is lost, and nothing else.
@@ -134,11 +136,12 @@ async def relay_delay(tripping: Client, listening: Client) -> float:
     for _ in range(3):
         await tripping.ask("GET", "/bad")
     tripped = last = now()
-    while True:
-        sent = now()
-        if (await listening.ask("POST", "/")).backend == "standby":
-            return last - tripped
-        last = sent
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            sent = now()
+            if (await listening.ask("POST", "/")).backend == "standby":
+                return last - tripped
+            last = sent
 
 
 async def closed(client: Client) -> None:
