@@ -195,7 +195,9 @@ class Breaker:
         if ticket.is_trial:
             self._settle_trial(verdict, now)
         elif not self.is_closed or verdict is NEUTRAL:
-            return
+            if verdict is GOOD and self.state is BreakerState.OPEN:
+                # Only panic and the last resort get here: who answers may prove it at once.
+                self.until = min(self.until, now)
         elif verdict is GOOD:
             self._good[self._bucket] += 1
             self.consecutive = 0

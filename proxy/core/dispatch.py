@@ -86,6 +86,7 @@ class Dispatch:
 
     __slots__ = (
         "_held_until",
+        "_hold_ends",
         "_idempotent",
         "_last",
         "_pool",
@@ -109,6 +110,7 @@ class Dispatch:
         self._reason = ""
         self._rounds = 0
         self._held_until: float | None = None
+        self._hold_ends: float | None = None
         self.attempt: Attempt | None = None
         self.attempts = 0
         self.replayable = True
@@ -199,32 +201,39 @@ class Dispatch:
         return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
 
     def _second_round(self, outcome: Outcome, failed: Backend, now: float) -> Backend | Wait | None:
-        """All were tried: a stale connection is replaced at once, a reset waits; none in reach is an outage."""
-        if outcome.kind is None:
-            return None
+        """All that serve were tried: replace a stale connection, try one that is out, wait. None in reach: an outage."""
         if outcome.is_stale_connection and failed.unavailable(now) in WELL:
             return failed
         if outcome.progress is NOT_SENT:
             self._pool.note_outage(now)
+        last_resort = self._pool.last_resort(self._tried)
+        if last_resort is not None:
+            return last_resort
+        if outcome.kind is None or outcome.progress is NOT_SENT:
             return None
         self._rounds += 1
         return Wait(self._pool.settings.retries.backoff_for(self._rounds, self._rng))
 
     def _hold_or_refuse(self, now: float) -> Wait | Refuse:
-        """Wait while the pool has just lost its last Backend, within the bounds of `hold`.
+        """Wait while the pool has just lost its last Backend, within the bounds of `hold`, however many outages follow.
 
         Only where nothing was sent: such Attempts cost no Backend anything, so `attempts` and the budget are not asked.
         """
         pool, policy = self._pool, self._pool.settings.hold
         began = pool.outage_began()
-        if began is None or now >= began + policy.duration or pool.holding >= policy.max_requests:
+        if began is None or pool.holding >= policy.max_requests:
+            return self._refuse()
+        is_first = self._hold_ends is None
+        if self._hold_ends is None:
+            self._hold_ends = began + policy.duration
+        if now >= self._hold_ends:
             return self._refuse()
         last = self._last
         if not self.replayable or (last is not None and (last.progress is not NOT_SENT or not self._may_repeat(last))):
             return self._refuse()
         pool.holding += 1
-        pool.held += 1
-        self._held_until = began + policy.duration
+        pool.held += is_first
+        self._held_until = self._hold_ends
         return Wait(HOLD_STEP)
 
     def _release(self) -> None:
@@ -242,7 +251,8 @@ class Dispatch:
             breaker.settle(attempt.ticket, outcome.verdict(), now)
             attempt.ticket = breaker.ticket
             self._pool.touch()
-        self._pool.failing_at = None
+        if self._pool.failing_at is not None:
+            self._pool.end_outage()
         return RELAY
 
     def _fail(self, outcome: Outcome, now: float) -> Refuse:
@@ -284,14 +294,14 @@ class Dispatch:
         pool, backend = self._pool, attempt.backend
         ticket = attempt.ticket
         pool.leave(backend, now - attempt.started, failed=failed, now=now)
-        if ticket.is_trial:
+        if not backend.breaker.is_closed:
             pool.touch()
         if failed:
             backend.breaker.settle(ticket, verdict, now, may_open=pool.may_eject(backend))
         else:
             backend.breaker.settle(ticket, verdict, now)
-        if outcome.progress is not NOT_SENT:
-            pool.failing_at = None
+        if pool.failing_at is not None and outcome.progress is not NOT_SENT:
+            pool.end_outage()
         if self._reason:
             key = (self._reason, "success" if verdict is GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1

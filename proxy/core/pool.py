@@ -139,7 +139,7 @@ class Pool:
         self._trials = tuple(b for b in self.backends if not b.breaker.is_closed and b.may_be_tried(now))
         self._note_loss(serving, now)
         eligible = sum(b.unavailable(now) not in ADMIN_VETOES.values() for b in self.backends)
-        self.panic = self.settings.ejection.panics(serving, eligible)
+        self.panic = self.settings.ejection.panics(serving, eligible) or self.failing_at is not None
         if self.panic:
             for tier in self.tiers:
                 tier.candidates = tuple(b for b in tier.backends if b.may_be_tried_in_panic())
@@ -158,6 +158,12 @@ class Pool:
         if self.failing_at is None:
             self.failing_at = now
             self._scout_at = now + SCOUT_EVERY
+            self.touch()
+
+    def end_outage(self) -> None:
+        """A Backend has answered."""
+        self.failing_at = None
+        self.touch()
 
     def outage_began(self) -> float | None:
         """Since when nobody serves; None if somebody does."""
@@ -209,6 +215,11 @@ class Pool:
             if candidates:
                 return tier.balancer.pick(candidates, request, now, rng)
         return None
+
+    def last_resort(self, tried: Collection[Backend]) -> Backend | None:
+        """Whom to try when all that serve have failed one request: better one that is out than nobody."""
+        untried = [b for b in self.backends if b not in tried and b.may_be_tried_in_panic()]
+        return min(untried, key=load, default=None)
 
     def _has_spare(self) -> bool:
         """Whether somebody else is left who can serve if a trial fails."""

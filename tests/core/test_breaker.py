@@ -168,14 +168,32 @@ def test_failures_from_before_the_opening_do_not_count_after_the_closing() -> No
     assert (CLOSED, 0) == (breaker.state, breaker.consecutive)
 
 
-def test_what_panic_sends_to_an_open_breaker_says_nothing() -> None:
+def test_what_panic_sends_to_an_open_breaker_is_no_trial_and_its_failure_says_nothing() -> None:
     breaker = tripped()
 
     ticket = breaker.admit(1.0)
-    breaker.settle(ticket, GOOD, 1.0)
+    breaker.settle(ticket, BAD, 1.0)
 
     assert not ticket.is_trial
     assert (OPEN, 5.0) == (breaker.state, breaker.until)
+
+
+def test_a_good_answer_in_panic_brings_the_first_trial_forward() -> None:
+    """It closes nothing by itself: trials decide."""
+    breaker = tripped()
+
+    breaker.settle(breaker.admit(1.0), GOOD, 1.5)
+
+    assert (OPEN, True) == (breaker.state, breaker.may_admit(1.5))
+    assert CLOSED is feed(breaker, "++", now=1.5).state
+
+
+def test_a_good_answer_in_panic_does_not_put_the_first_trial_off() -> None:
+    breaker = tripped()
+
+    breaker.settle(breaker.admit(1.0), GOOD, 7.0)
+
+    assert 5.0 == breaker.until
 
 
 # Trials

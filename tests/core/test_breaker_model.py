@@ -70,6 +70,8 @@ class Model:
                 self.open(now)
             elif verdict is Verdict.GOOD:
                 self.trial_passed(now)
+        elif self.state == "open" and verdict is Verdict.GOOD:
+            self.until = min(self.until, now)
         elif self.state == "closed" and verdict is not Verdict.NEUTRAL:
             self.count(now, good=verdict is Verdict.GOOD, may_open=may_open)
 

@@ -236,6 +236,55 @@ def test_a_stale_connection_to_a_backend_that_has_gone_to_maint_is_not_replaced_
     assert isinstance(dispatch.resume(0.2), Wait | Refuse)
 
 
+# The last resort
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, RESET, TIMED_OUT, UNAVAILABLE])
+def test_when_all_that_serve_have_failed_a_read_one_that_is_out_is_tried(outcome: Outcome) -> None:
+    """No client sees a failure that another backend could have prevented."""
+    pool, out = ejected()
+    dispatch, _ = begin(pool)
+
+    assert attempt(dispatch.report(outcome, 0.1)).backend is out
+
+
+def test_what_failed_probes_is_a_last_resort_too() -> None:
+    pool = make_pool(2)
+    pool.heed({("app", "b0"): DOWN}, 0.0)
+    dispatch, _ = begin(pool)
+
+    assert pool.backends[0] is attempt(dispatch.report(RESET, 0.1)).backend
+
+
+@pytest.mark.parametrize("state", [MAINT, BackendState(admin=AdminState.DRAIN), BackendState(weight=0)])
+def test_what_a_person_has_taken_out_is_never_a_last_resort(state: BackendState) -> None:
+    pool = make_pool(2)
+    pool.heed({("app", "b0"): state}, 0.0)
+    dispatch, _ = begin(pool)
+
+    assert isinstance(dispatch.report(RESET, 0.1), Wait)
+
+
+def test_the_last_resort_is_no_trial_but_its_good_answer_brings_one_forward() -> None:
+    pool, out = ejected()
+    dispatch, _ = begin(pool)
+    last = attempt(dispatch.report(RESET, 0.1))
+    assert not last.ticket.is_trial
+
+    dispatch.report(OK, 0.2)
+    dispatch.finish(OK, 0.2)
+
+    assert BreakerState.OPEN is out.breaker.state
+    assert begin(pool, now=0.2)[1].backend is out
+
+
+def test_the_last_resort_draws_on_the_budget() -> None:
+    pool, _ = ejected(retries=NO_BUDGET)
+    dispatch, _ = begin(pool)
+
+    assert isinstance(dispatch.report(RESET, 0.1), Refuse)
+
+
 # What the client is told
 
 
@@ -507,6 +556,36 @@ def test_it_goes_on_when_a_backend_takes_connections_again() -> None:
     assert 3 == scout.number
     assert RELAY == dispatch.report(OK, 0.1)
     assert pool.failing_at is None
+
+
+def test_those_that_look_try_also_what_is_out() -> None:
+    """An ejected Backend may be well long before its time is over."""
+    pool, out = ejected()
+    make_dispatch(pool).start(0.0)
+    waiting = [make_dispatch(pool, POST) for _ in range(4)]
+    pool.note_outage(0.0)
+    for dispatch in waiting:
+        assert isinstance(dispatch.start(0.0), Wait)
+
+    looked = [dispatch.resume(SCOUT_EVERY * (1 + number)) for number, dispatch in enumerate(waiting)]
+
+    assert out in [attempt(decision).backend for decision in looked]
+
+
+def test_a_request_waits_no_longer_than_hold_says_however_many_outages_follow() -> None:
+    pool = make_pool(1)
+    dispatch, _ = begin(pool)
+    assert isinstance(dispatch.report(REFUSED, 0.0), Wait)
+
+    for now in (0.2, 0.4, 0.6, 0.8):
+        pool.end_outage()
+        attempt(dispatch.resume(now))
+        assert isinstance(dispatch.report(REFUSED, now), Wait)
+    pool.end_outage()
+    attempt(dispatch.resume(1.0))
+
+    assert isinstance(dispatch.report(REFUSED, 1.0), Refuse)
+    assert (1, 0) == (pool.counts().held, pool.holding)
 
 
 def test_only_one_of_those_that_wait_looks_at_a_time() -> None:

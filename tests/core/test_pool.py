@@ -357,6 +357,37 @@ def test_a_request_may_find_an_outage_before_the_verdicts_do() -> None:
     assert (True, 1.0) == (pool.is_out(2.0), pool.outage_began())
 
 
+def test_an_outage_is_panic_until_a_backend_answers() -> None:
+    """Those that should serve can't be reached: what probes and Breakers say is not believed."""
+    pool = make_pool(3)
+    trip(pool.backends[0])
+    tell(pool, b1=MAINT)
+    assert {"b2": 300} == picked(pool)
+
+    pool.note_outage(1.0)
+    assert {"b0", "b2"} == set(picked(pool, 1.0))
+    assert pool.panic
+
+    pool.end_outage()
+    pool.end_outage()
+    assert {"b2": 300} == picked(pool, 1.0)
+    assert not pool.panic
+
+
+def test_the_last_resort_is_the_least_busy_of_those_that_are_out() -> None:
+    pool = make_pool(4)
+    first, second, third, fourth = pool.backends
+    trip(first)
+    trip(second)
+    first.in_flight = 1
+    tell(pool, b3=MAINT)
+
+    assert second is pool.last_resort([third])
+    assert first is pool.last_resort([third, second])
+    assert pool.last_resort([third, second, first]) is None
+    assert fourth.admin is AdminState.MAINT
+
+
 def test_in_an_outage_one_request_at_a_time_looks_whether_it_is_over() -> None:
     pool = make_pool(2)
     pool.note_outage(1.0)
