@@ -69,7 +69,7 @@ class Client(asyncio.Protocol):
 
     def send(self, request: bytes, now: float) -> None:
         """Send a request; `now` is when it should have gone out, from which its latency counts."""
-        assert self._transport is not None  # noqa: S101 (opened before it is handed out)
+        assert self._transport is not None
         self.is_busy = True
         self.sent_at = now
         self.verb = request[:4]

@@ -52,7 +52,7 @@ class FragileBackend:
             self._running = None
 
     def become(self, mode: str) -> None:
-        assert self._process.stdin is not None  # noqa: S101 (asked for when it was started)
+        assert self._process.stdin is not None
         self._process.stdin.write(mode + "\n")
         self._process.stdin.flush()
         next_line(self._process, self._stage)

@@ -77,7 +77,7 @@ def talking(module: str, spec: object, stage: Stage) -> Iterator[subprocess.Pope
 
 def next_line(process: subprocess.Popen[str], stage: Stage) -> str:
     """What the program says next; its complaints, if it ended instead."""
-    assert process.stdout is not None  # noqa: S101 (asked for when it was started)
+    assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
         complaints = "\n".join(log.read_text(errors="replace") for log in stage.folder.glob("*.log"))

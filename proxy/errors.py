@@ -1,6 +1,6 @@
-"""One table of everything that can go wrong with a request: which status it has, whose fault it is, what the client is told.
+"""One table of all that can go wrong with a request: its status, whose fault it is, what the client is told.
 
-The kinds bear the names of RFC 9209 (Proxy-Status), section 2.3, so that a log, a metric and a header say the same word.
+The kinds bear the names of RFC 9209 (Proxy-Status), section 2.3: a log, a metric and a header say the same word.
 """
 
 from __future__ import annotations

@@ -17,11 +17,12 @@ CORE_MODULES = [module for module in MODULES if module.startswith("proxy/core/")
 
 LAYERS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
+    "logs": frozenset(),
     "core": frozenset({"errors"}),
-    "dataplane": frozenset({"errors", "core"}),
-    "controlplane": frozenset({"errors", "core"}),
+    "dataplane": frozenset({"errors", "logs", "core"}),
+    "controlplane": frozenset({"errors", "logs", "core"}),
     "config": frozenset({"errors", "core", "dataplane", "controlplane"}),
-    "cli": frozenset({"errors", "core", "dataplane", "controlplane", "config"}),
+    "cli": frozenset({"errors", "logs", "core", "dataplane", "controlplane", "config"}),
     "__main__": frozenset({"cli"}),
     "samples": frozenset({"errors", "core", "dataplane", "controlplane", "config", "cli", "__main__"}),
 }

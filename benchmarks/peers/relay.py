@@ -82,7 +82,7 @@ class Accepting(Side):
         self._task = asyncio.ensure_future(self._open())
 
     async def _open(self) -> None:
-        assert self.transport is not None  # noqa: S101 (set before)
+        assert self.transport is not None
         try:
             _, backend = await asyncio.get_running_loop().create_connection(Side, "127.0.0.1", next(self.backends))
         except OSError:

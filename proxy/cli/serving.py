@@ -13,10 +13,10 @@ import click
 import uvloop
 
 from proxy.config import ConfigError, load
-from proxy.controlplane.logs import configure
 from proxy.controlplane.sockets import BoundListener, StartError
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.settings import Settings
+from proxy.logs import configure
 
 FAILED = 1
 BAD_CONFIG = 78

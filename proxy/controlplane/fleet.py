@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from proxy.controlplane.channel import Channel
-from proxy.controlplane.logs import say
 from proxy.controlplane.sockets import BoundListener
 from proxy.core.messages import BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
+from proxy.logs import say
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from proxy.controlplane.logs import say
 from proxy.controlplane.tally import Key
 from proxy.core.health import HealthState
 from proxy.core.messages import AdminState, BackendState
+from proxy.logs import say
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from proxy.controlplane.admin import Admin
 from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
 from proxy.controlplane.fleet import COMMAND, Fleet
-from proxy.controlplane.logs import say
 from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.registry import BackendRecord, Change, Registry
 from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener
@@ -27,6 +26,7 @@ from proxy.core.breaker import BreakerState
 from proxy.core.health import Probe
 from proxy.core.messages import AdminState, BreakerNews, Message, PoolNews, ProbePassed, Report, Snapshot, Started
 from proxy.core.settings import Settings
+from proxy.logs import say
 
 log = logging.getLogger(__name__)
 

@@ -78,7 +78,7 @@ def request_line(line: bytes) -> list[bytes]:
     if len(parts) != 3 or line[0] in b"\r\n":
         raise RequestError(400, "the request line is not valid")
     method, target, version = parts
-    if version != b"HTTP/1.1" and version != b"HTTP/1.0":
+    if version not in {b"HTTP/1.1", b"HTTP/1.0"}:
         raise RequestError(505 if _VERSION.fullmatch(version) else 400, "not HTTP/1.0 or HTTP/1.1")
     if b"#" in target:
         raise RequestError(400, "the request's target is not valid")
@@ -94,6 +94,7 @@ def is_host(value: bytes) -> bool:
 
 
 def expects_continue(value: bytes) -> bool:
+    """True for the one expectation that there is; any other is refused."""
     if value != b"100-continue":
         raise RequestError(417, "an expectation that can't be met")
     return True
@@ -107,6 +108,7 @@ def content_length(value: bytes) -> int:
 
 
 def response_length(value: bytes) -> int:
+    """As `content_length`, for an answer."""
     value = value.rstrip(b" \t")
     if not value.isdigit() or len(value) > MOST_DIGITS:
         raise ResponseError("Content-Length is not a number")
@@ -114,11 +116,13 @@ def response_length(value: bytes) -> int:
 
 
 def check_coding(value: bytes, minor: int) -> None:
+    """Refuse every Transfer-Encoding but one that both sides are sure to read alike."""
     if value != b"chunked" or minor == 0:
         raise RequestError(400, "Transfer-Encoding is not just `chunked`, or comes with HTTP/1.0")
 
 
 def options_of(value: bytes) -> set[bytes]:
+    """The members of a comma-separated list."""
     return {option.strip(b" \t") for option in value.split(b",")} - {b""}
 
 

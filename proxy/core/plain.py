@@ -3,7 +3,7 @@
 A plain request is HTTP/1.1 with a path for its target, one Host, at most `Connection: keep-alive`, and no other field
 that matters; a plain answer is HTTP/1.1 with one Content-Length. Nearly all messages are plain. Whatever does not match
 goes the long way through llhttp and the rules of `grammar`, so this only ever may accept less than they do, never more
-(a property that `tests/core/test_plain.py` holds). It saves a third of the cost of reading a head (`docs/performance.md`).
+(a property that `tests/core/test_plain.py` holds). It saves a third of the cost of reading a head.
 
 Possessive quantifiers everywhere: no byte is looked at twice, whatever a peer sends.
 """

@@ -25,6 +25,7 @@ class Control(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._arrived = asyncio.Event()
         self.is_alone = False
+        self._has_said_last = False
 
     @classmethod
     async def over(cls, sock: socket.socket, heed: Callable[[Message], None]) -> Control:
@@ -44,7 +45,8 @@ class Control(asyncio.Protocol):
         self._transport = None
         self.is_alone = True
         self._arrived.set()
-        log.warning("the supervisor is gone; serving on with the last Snapshot")
+        if not self._has_said_last:
+            log.warning("the supervisor is gone; serving on with the last Snapshot")
 
     async def first_snapshot(self, is_there: Callable[[], bool]) -> None:
         """Wait for the first Snapshot. Raises SystemExit if the supervisor goes away before."""
@@ -62,6 +64,7 @@ class Control(asyncio.Protocol):
     async def say_last(self, message: Message) -> None:
         """Send the last message and close."""
         self.send(message)
+        self._has_said_last = True
         transport = self._transport
         if transport is not None:
             self._arrived.clear()

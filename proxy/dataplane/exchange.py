@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, cast
 from proxy.core import answers
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.grammar import CHUNKED, COUNTED, UNTIL_CLOSE
-from proxy.core.headers import downstream_head, interim_head, is_chunked_for, is_loop, upstream_head
+from proxy.core.grammar import CHUNKED, UNTIL_CLOSE
+from proxy.core.headers import downstream_head, interim_head, is_chunked_for, upstream_head
+from proxy.core.holding import hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.retry import Outcome, Progress, answered
-from proxy.dataplane.idle import connect_error, let_go
+from proxy.dataplane.idle import connect
 from proxy.dataplane.pause import PAUSE
 from proxy.dataplane.relay import Answer, ClientLeftError, begin_stream, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
@@ -27,9 +28,6 @@ from proxy.errors import ErrorKind, RequestError
 if TYPE_CHECKING:
     from proxy.core.pool import Pool
     from proxy.dataplane.downstream import Downstream
-
-HOLD_UNKNOWN = 0.01
-"""Seconds that an answer of unknown length is held, in case it is short."""
 
 
 class Exchange:
@@ -73,12 +71,8 @@ class Exchange:
     async def run(self) -> bool:
         """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
         worker, request = self._worker, self._request
-        route = worker.router.find(request)
-        if route is None:
-            raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
+        route = worker.route(request)
         self._route = route.name
-        if not request.is_plain and is_loop(request):
-            raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
         if route.settings.answer is not None:
             return self._answer_here(answers.static(route.settings.answer, request, close=self._must_close()))
         self._rewrite = worker.rewrites[route.number]
@@ -155,28 +149,12 @@ class Exchange:
 
     async def _connect(self, attempt: Attempt) -> bool:
         """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
-        client = self._client
         self._arm(self._timeouts.connect)
-        task = self._worker.loop.create_task(self._worker.idle[attempt.backend.key].open())
-        task.add_done_callback(lambda _: client.wake())
-        try:
-            while not task.done():
-                self._check_client()
-                if client.is_expired:
-                    self._failure = Outcome(ErrorKind.CONNECTION_TIMEOUT, detail="no connection in time")
-                    return False
-                await PAUSE
-        finally:
-            if not task.done():
-                task.cancel()
-                task.add_done_callback(let_go)
-        error = task.exception()
-        if error is None:
-            self._upstream = task.result()
+        connected = await connect(self._worker.idle[attempt.backend.key], self._client, self._check_client)
+        if isinstance(connected, Upstream):
+            self._upstream = connected
             return True
-        if not isinstance(error, OSError):
-            raise error
-        self._failure = Outcome(connect_error(error), detail=error.strerror or type(error).__name__)
+        self._failure = connected
         return False
 
     def _send(self) -> None:
@@ -198,7 +176,7 @@ class Exchange:
             return
         self._worker.outbox.send(upstream.transport, head)
         at = monotonic() + (self._timeouts.first_byte if self._is_due else self._timeouts.stall)
-        client.deadline = at if at < self._total_at else self._total_at
+        client.deadline = min(self._total_at, at)
         client.is_expired = False
 
     def _is_judgeable(self) -> bool:
@@ -240,22 +218,13 @@ class Exchange:
             self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
             return True
         if self._held_until < 0:
-            self._held_until = self._hold_until(response, most)
-            if self._held_until:
+            seconds = hold_for(self._request, response, most)
+            self._held_until = monotonic() + seconds
+            if seconds:
                 self._arm(self._timeouts.stall)
-            if 0 < self._held_until < inf:
-                self._client.wake_after(HOLD_UNKNOWN)
+            if 0 < seconds < inf:
+                self._client.wake_after(seconds)
         return upstream.held > most or monotonic() >= self._held_until
-
-    def _hold_until(self, response: ResponseHead, most: int) -> float:
-        """Until when to hold an answer; 0: it is passed on as it comes."""
-        request = self._request
-        if not request.idempotent or response.status == 101:
-            return 0
-        if response.body is COUNTED:
-            return inf if response.length <= most else 0
-        is_stream = b"text/event-stream" in (request.field(b"accept") or b"") or response.is_event_stream
-        return 0 if is_stream else monotonic() + HOLD_UNKNOWN
 
     def _judge(self) -> Decision:
         """An Attempt has ended, or its answer is there: ask what to do."""
@@ -265,7 +234,8 @@ class Exchange:
             self._answered = answered(upstream.head.status, upstream.requests > 1)
             decision = self._dispatch.report(self._answered, now)
             if type(decision) is not Relay:
-                self._keep_answer(upstream, upstream.head)
+                if upstream.is_complete:
+                    self._answer = Answer(upstream.head, upstream.pieces, upstream.trailer)
                 self._drop_upstream()
             return decision
         self._drop_upstream()
@@ -301,22 +271,17 @@ class Exchange:
                 self._client.write(interim_head(head))
         upstream.interims = []
 
-    def _keep_answer(self, upstream: Upstream, response: ResponseHead) -> None:
-        if upstream.is_complete:
-            self._answer = Answer(response, upstream.pieces, upstream.trailer)
-
     def _drop_upstream(self) -> None:
         """Leave a connection whose exchange did not come to its proper end."""
         if self._upload is not None:
             self._upload.detach()
-        upstream = self._upstream
-        if upstream is not None:
+        if self._upstream is not None:
+            self._upstream.close()
             self._upstream = self._client.upstream = None
-            upstream.close()
 
     def _arm(self, seconds: float) -> None:
         client, at = self._client, monotonic() + seconds
-        client.deadline = at if at < self._total_at else self._total_at
+        client.deadline = min(self._total_at, at)
         client.is_expired = False
 
     async def _wait(self, seconds: float) -> None:
@@ -332,12 +297,7 @@ class Exchange:
     # The answer
 
     def _must_close(self) -> bool:
-        upload = self._upload
-        return (
-            not self._request.is_keep_alive
-            or self._worker.is_draining
-            or (upload is not None and not upload.is_complete)
-        )
+        return not self._request.is_keep_alive or self._worker.is_draining or not self._is_uploaded
 
     def _relay_plain(self) -> bool:
         """Pass on a whole plain answer that needs nothing more; False if it is not one."""
@@ -359,7 +319,7 @@ class Exchange:
         self._upstream = self._client.upstream = None
         upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
         self._dispatch.finish(self._answered, now)
-        self._worker.stats.count(self._route, self._pool.name, self._request.method, status, now - self._started)
+        self._count(status, now, self._pool.name)
 
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""

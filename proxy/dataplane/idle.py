@@ -7,10 +7,17 @@ import errno
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from proxy.core.retry import Outcome
 from proxy.core.settings import Address, Limits
+from proxy.dataplane.pause import PAUSE
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import ErrorKind
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
 
 
 class IdleConnections:
@@ -99,7 +106,29 @@ def connect_error(error: BaseException) -> ErrorKind:
     return ErrorKind.DESTINATION_UNAVAILABLE
 
 
-def let_go(task: asyncio.Task[Upstream]) -> None:
+async def connect(home: IdleConnections, client: Downstream, check: Callable[[], None]) -> Upstream | Outcome:
+    """A new connection, or how the Attempt failed. Given up at the client's deadline, or when `check` raises."""
+    task = client.worker.loop.create_task(home.open())
+    task.add_done_callback(lambda _: client.wake())
+    try:
+        while not task.done():
+            check()
+            if client.is_expired:
+                return Outcome(ErrorKind.CONNECTION_TIMEOUT, detail="no connection in time")
+            await PAUSE
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(_let_go)
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if not isinstance(error, OSError):
+        raise error
+    return Outcome(connect_error(error), detail=error.strerror or type(error).__name__)
+
+
+def _let_go(task: asyncio.Task[Upstream]) -> None:
     """A connection that came after nobody waited for it any more."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()

@@ -1,4 +1,4 @@
-"""A request's body on its way from the client to a Backend: kept for another Attempt while it is small, then streamed."""
+"""A request's body on its way from the client to a Backend: kept while small, for another Attempt, then streamed."""
 
 from __future__ import annotations
 

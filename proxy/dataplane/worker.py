@@ -1,6 +1,6 @@
 """A worker process: listens, serves, obeys Snapshots and reports.
 
-Started by the supervisor as `python -m proxy.dataplane.worker --id N --control FD --listener NAME=FD …` with the sockets
+Started by the supervisor as `python -m proxy.dataplane.worker --id N --control FD --listener NAME=FD …`, its sockets
 inherited. It imports only `core` and `dataplane`, so that it starts fast and stays small. Without a supervisor it goes
 on serving with the last Snapshot.
 """
@@ -11,30 +11,31 @@ import argparse
 import asyncio
 import gc
 import ipaddress
-import logging
 import os
 import random
 import resource
 import signal
 import socket
+import sys
 from time import monotonic
 
 import uvloop
 
 from proxy.core.breaker import BreakerState, Transition
-from proxy.core.headers import Rewrite
+from proxy.core.headers import Rewrite, is_loop
+from proxy.core.http1 import RequestHead
 from proxy.core.messages import BreakerNews, Drain, Message, PoolNews, ProbePassed, Report, Snapshot, Started
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
-from proxy.core.routing import Router
+from proxy.core.routing import Route, Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
 from proxy.dataplane.control import Control
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.stats import Stats
-
-log = logging.getLogger("proxy.dataplane.worker")
+from proxy.errors import ErrorKind, RequestError
+from proxy.logs import configure
 
 SWEEP = 0.05
 """Seconds between two looks at all deadlines: a timer for each request would cost more than the request."""
@@ -65,6 +66,7 @@ class Worker:
         self.is_draining = False
         self.servers: list[asyncio.Server] = []
         self.done = asyncio.Event()
+        self._emptied = asyncio.Event()
         self._is_following = False
         self._draining: asyncio.Task[None] | None = None
         self.control: Control | None = None
@@ -85,10 +87,21 @@ class Worker:
         """A connection is gone."""
         self.connections.discard(client)
         self.suspects.discard(client)
+        if self.is_draining and not self.connections:
+            self._emptied.set()
 
     def is_trusted(self, client: str) -> bool:
         """Whether this address is one of `trusted_proxies`."""
         return bool(self._trusted) and bool(client) and any(ipaddress.ip_address(client) in n for n in self._trusted)
+
+    def route(self, request: RequestHead) -> Route:
+        """The Route that takes this request. Raises RequestError if there is none, or if it goes round in a circle."""
+        route = self.router.find(request)
+        if route is None:
+            raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
+        if not request.is_plain and is_loop(request):
+            raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
+        return route
 
     def make_id(self) -> bytes:
         """A new `X-Request-Id`."""
@@ -228,9 +241,9 @@ class Worker:
             server.close()
         for client in list(self.connections):
             client.stop()
-        until = monotonic() + timeout
-        while self.connections and monotonic() < until:
-            await asyncio.sleep(SWEEP)
+        if self.connections:
+            self.loop.call_later(timeout, self._emptied.set)
+            await self._emptied.wait()
         for client in list(self.connections):
             client.abort()
         for idle in self.idle.values():
@@ -285,7 +298,7 @@ def main() -> None:
     parser.add_argument("--id", type=int, required=True)
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--listener", action="append", default=[])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s worker %(name)s: %(message)s")
+    configure(sys.stderr)
     _raise_file_limit()
     gc.set_threshold(50_000, 20, 100)
     uvloop.run(_main(parser.parse_args()))

@@ -76,7 +76,7 @@ class Children:
         """Start a sample backend and wait until it listens."""
         arguments = ["-m", "proxy.samples.backend", "--name", name, "--control-port", "0", "--addresses", "-", *options]
         process = await self.start(*arguments, orphaned=signal.SIGKILL, stdout=asyncio.subprocess.PIPE)
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None
         async with _in_time(f"the sample backend {name}"):
             line = await process.stdout.readline()
         if not line:

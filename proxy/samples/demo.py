@@ -184,7 +184,7 @@ async def _round(screen: Screen, watch: Watch, injection: Injection) -> Round:
 async def run(screen: Screen) -> int:
     """Play, sum up; the exit code."""
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - this is a coroutine
+    assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with tempfile.TemporaryDirectory(prefix="failover-proxy-") as folder:

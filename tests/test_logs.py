@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.controlplane.logs import configure, say
+from proxy.logs import configure, say
 
 log = logging.getLogger("proxy.test")
 
