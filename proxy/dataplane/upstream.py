@@ -204,6 +204,8 @@ class Upstream(asyncio.Protocol):
         self.head = head
         self._came_whole = False
         self.buffer = b""
+        # After an answer that came whole its body is still there.
+        self.pieces = []
         self._begin_body(head, rest)
 
     def _take_plain(self, data: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 
 import pytest
 
@@ -21,6 +22,33 @@ async def test_one_connection_on_each_side_carries_many_requests(way: Way, clien
 
     assert [f"/{number}".encode() for number in range(20)] == [answer.body for answer in answers]
     assert 1 == len({asked.connection for asked in way.backend.asked})
+
+
+async def test_nothing_of_an_answer_shows_in_the_next_one_on_the_same_connection(way: Way, client: Client) -> None:
+    """Whatever two kinds of answers follow each other."""
+
+    async def answer(asked: Asked) -> None:
+        for piece in SHAPES[asked.target]:
+            asked.send(piece)
+            await asked.writer.drain()
+            await asyncio.sleep(0)
+
+    way.backend.handler = answer
+    seen = [(await client.ask("GET", shape)).body for pair in product(SHAPES, repeat=2) for shape in pair]
+
+    assert [shape.encode() for pair in product(SHAPES, repeat=2) for shape in pair] == seen
+    assert 1 == len({asked.connection for asked in way.backend.asked})
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+SHAPES = {
+    "/whole": (OK + b"Content-Length: 6\r\n\r\n/whole",),
+    "/late": (OK + b"Content-Length: 5\r\n\r\n", b"/late"),
+    "/parts": (OK + b"Content-Length: 6\r\n\r\n/pa", b"rts"),
+    "/chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n7\r\n/chunks\r\n0\r\n\r\n",),
+    "/hinted": (b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"Content-Length: 7\r\n\r\n/hinted"),
+}
+"""Answers, and the pieces in which they are sent."""
 
 
 async def test_pipelined_requests_are_answered_in_their_order(way: Way, client: Client) -> None:
