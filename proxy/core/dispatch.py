@@ -201,7 +201,7 @@ class Dispatch:
         return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
 
     def _second_round(self, outcome: Outcome, failed: Backend, now: float) -> Backend | Wait | None:
-        """All that serve were tried: replace a stale connection, try one that is out, wait. None in reach: an outage."""
+        """All who serve were tried: replace a stale connection, try one that is out, wait; none in reach: outage."""
         if outcome.is_stale_connection and failed.unavailable(now) in WELL:
             return failed
         if outcome.progress is NOT_SENT:

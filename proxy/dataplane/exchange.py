@@ -63,7 +63,6 @@ class Exchange:
         self._worker = client.worker
         self._request = request
         self._started = monotonic()
-        self._route = ""
         self._upload: Upload | None = None
         self._upstream: Upstream | None = None
         self._answer: Answer | None = None
@@ -144,8 +143,8 @@ class Exchange:
         longest = self._timeouts.backend_idle
         if not self._request.idempotent:
             longest = min(longest, self._pool.settings.retries.unsafe_reuse)
-        self._upstream = upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)
-        return upstream is not None
+        self._upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)
+        return self._upstream is not None
 
     async def _connect(self, attempt: Attempt) -> bool:
         """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
@@ -328,8 +327,7 @@ class Exchange:
         response = upstream.head
         assert response is not None
         close = self._must_close() or (response.body is UNTIL_CLOSE and request.minor == 0)
-        status = self._proxy_status() if self._dispatch.attempts > 1 or self._pool.panic else b""
-        head = downstream_head(request, response, close=close, proxy_status=status)
+        head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         if response.status == 101:
             return await self._switch(upstream, head)
         chunked = is_chunked_for(request, response)
@@ -395,7 +393,8 @@ class Exchange:
         return not self._must_close()
 
     def _proxy_status(self) -> bytes:
-        return answers.proxy_status(attempts=self._dispatch.attempts, panic=self._pool.panic)
+        attempts, panic = self._dispatch.attempts, self._pool.panic
+        return answers.proxy_status(attempts=attempts, panic=panic) if attempts > 1 or panic else b""
 
     def _count(self, status: int, now: float, pool: str) -> None:
         self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
