@@ -13,10 +13,11 @@ from proxy.errors import RequestError, ResponseError
 
 END_OF_HEAD = b"\r\n\r\n"
 
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 """llhttp lets control bytes, NUL among them, through in a reason."""
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,}\]|[!$&'()*+,;=\-._~%0-9A-Za-z]+)(?::[0-9]{1,5})?")
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,}\]|(?:[!$&'()*+,;=\-._~0-9A-Za-z]|%[0-9A-Fa-f]{2})+)(?::[0-9]{1,5})?")
 ABSOLUTE_TARGET = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)([^#]*)")
 
 _FIELDS = (
@@ -47,9 +48,14 @@ BODILESS = frozenset({b"204", b"304"})
 MOST_DIGITS = 18
 """Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
 
+_OF_OTHER_PROTOCOLS = (
+    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY PRI RECORD REDIRECT SETUP SET_PARAMETER TEARDOWN".split()
+)
+"""Methods that llhttp knows, but not as HTTP/1."""
 REFUSED_METHODS = {
     b"CONNECT": (501, "CONNECT is not supported"),
     b"TRACE": (405, "TRACE is not allowed"),
+    **dict.fromkeys(_OF_OTHER_PROTOCOLS, (501, "the method is not known")),
 }
 
 
@@ -78,6 +84,8 @@ def request_line(line: bytes) -> list[bytes]:
     if len(parts) != 3 or line[0] in b"\r\n":
         raise RequestError(400, "the request line is not valid")
     method, target, version = parts
+    if not _TOKEN.fullmatch(method):
+        raise RequestError(400, "the method is not a token")
     if version not in {b"HTTP/1.1", b"HTTP/1.0"}:
         raise RequestError(505 if _VERSION.fullmatch(version) else 400, "not HTTP/1.0 or HTTP/1.1")
     if b"#" in target:

@@ -19,8 +19,8 @@ TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghi
 VISIBLE = frozenset(range(0x21, 0x7F))
 OBS_TEXT = frozenset(range(0x80, 0x100))
 VALUE = VISIBLE | OBS_TEXT | frozenset(b" \t")
-HOST = frozenset(b"!$%&'()*+,-.;=_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-"""What stands in a reg-name: unreserved, sub-delims, and `%`; `_` is in wide use."""
+HOST = frozenset(b"!$&'()*+,-.;=_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+"""What stands in a reg-name: unreserved and sub-delims; `_` is in wide use. A `%` needs two hexadecimal digits."""
 NONE: frozenset[int] = frozenset()
 
 
