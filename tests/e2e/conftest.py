@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from proxy.samples.children import Children
 from tests.e2e.client import Client
-from tests.e2e.rig import Rig
+from tests.e2e.rig import Rig, rigged
 from tests.e2e.scripted import Scripted, Way, say_who
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with aiohttp.ClientSession() as session, Children() as children:
-        rig = Rig(children, tmp_path, session)
+    async with rigged(tmp_path) as rig:
         yield rig
-        rig.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def one_way(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Way]:
-    folder = tmp_path_factory.mktemp("way")
-    async with aiohttp.ClientSession() as session, Scripted() as backend, Children() as children:
-        rig = Rig(children, folder, session)
+    async with rigged(tmp_path_factory.mktemp("way")) as rig, Scripted() as backend:
         yield Way(await rig.start_proxy({"pools": {"app": [backend.address]}}), backend)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Self
 
 from tests.e2e.client import Answer, BrokenOffError, Client, request
@@ -69,6 +70,7 @@ class Load:
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _ended: asyncio.Condition = field(default_factory=asyncio.Condition)
     _sender: asyncio.Task[None] | None = None
+    _serial: int = field(default_factory=count().__next__)
 
     async def __aenter__(self) -> Self:
         for _ in range(CONNECTIONS):
@@ -101,7 +103,7 @@ class Load:
 
     async def _send(self, number: int, method: str) -> None:
         loop = asyncio.get_running_loop()
-        record = Record(f"{method.lower()}-{number}-", method, loop.time())
+        record = Record(f"{method.lower()}-{self._serial}-{number}-", method, loop.time())
         body = record.id.encode() if method == "POST" else b""
         data = request(method, f"/{record.id}", "Content-Type: text/plain", body=body)
         try:

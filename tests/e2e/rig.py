@@ -204,12 +204,30 @@ class Rig:
         """Let it go on."""
         self.backends[name].process.send_signal(signal.SIGCONT)
 
+    async def mend(self, name: str) -> None:
+        """Undo whatever was done to a backend."""
+        if self.backends[name].process.returncode is not None:
+            await self.revive(name)
+        await self.thaw(name)
+        await self.spoil(name, "none")
+
     # Looking
 
     def executions(self) -> Counter[str]:
         """How often each write was executed, over all backends and all their lives."""
         file = self.folder / "executions"
         return Counter(map(json.loads, file.read_text().splitlines())) if file.exists() else Counter()
+
+
+@contextlib.asynccontextmanager
+async def rigged(folder: Path) -> AsyncIterator[Rig]:
+    """A Rig whose files are in `folder`."""
+    async with aiohttp.ClientSession() as session, Children() as children:
+        rig = Rig(children, folder, session)
+        try:
+            yield rig
+        finally:
+            rig.close()
 
 
 class Changes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 
 from tests.e2e.load import RATE, Load
-from tests.e2e.rig import CONSECUTIVE, FIRST_BYTE, OPEN_FOR, Changes, Rig, now
+from tests.e2e.rig import CONSECUTIVE, FIRST_BYTE, OPEN_FOR, Changes, Proxy, Rig, now, rigged
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WITHIN = 1.0
 """Seconds from the first failure in which a backend has to be out."""
@@ -53,11 +56,29 @@ FAULTS = {
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def long_lived(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Rig, Proxy]]:
+    """One proxy for all faults in turn, as in life."""
+    async with rigged(tmp_path_factory.mktemp("failover")) as rig:
+        yield rig, await rig.start()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(long_lived: tuple[Rig, Proxy]) -> AsyncIterator[tuple[Rig, Proxy]]:
+    """With all backends well, whatever became of the test before."""
+    rig, proxy = long_lived
+    said = len(proxy.log)
+    yield rig, proxy
+    print(proxy.log[said:])
+    await rig.mend("red")
+
+
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-async def test_no_read_fails_and_no_write_runs_twice(rig: Rig, fault: Fault) -> None:
+async def test_no_read_fails_and_no_write_runs_twice(stage: tuple[Rig, Proxy], fault: Fault) -> None:
     """The backend is out within a second of the first failure, and back within two of its recovery plus `open_for`."""
-    proxy = await rig.start()
+    rig, proxy = stage
     async with Changes(proxy.admin.address).watched() as changes, Load(proxy.address) as load:
+        await changes.until("red", available=True)
         await load.answered(int(RATE / 2))
         begun = now()
         await fault.begin(rig)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from proxy.samples.children import Children
 from tests.e2e.client import Answer, Client
-from tests.e2e.rig import Proxy, Rig
+from tests.e2e.rig import Proxy, rigged
 from tests.e2e.scripted import Asked, Scripted
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,18 +56,16 @@ class Routed:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def routed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Routed]:
-    folder = tmp_path_factory.mktemp("routes")
     backends = {name: teller(name) for name in POOLS}
     async with (
-        aiohttp.ClientSession() as session,
+        rigged(tmp_path_factory.mktemp("routes")) as rig,
         backends["shop"],
         backends["next"],
         backends["api"],
         backends["images"],
-        Children() as children,
     ):
         pools = {name: [backend.address] for name, backend in backends.items()}
-        proxy = await Rig(children, folder, session).start_proxy({"pools": pools, "routes": ROUTES})
+        proxy = await rig.start_proxy({"pools": pools, "routes": ROUTES})
         async with await Client.connect(proxy.address) as client:
             yield Routed(proxy, backends, client)
 
