@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from itertools import product
 
 import pytest
@@ -298,6 +299,44 @@ async def test_a_client_that_leaves_ends_its_request_at_the_backend(way: Way, cl
     client.close()
 
     await happens(left)
+
+
+async def test_a_client_that_leaves_in_the_midst_of_an_answer_ends_it_at_the_backend(way: Way, client: Client) -> None:
+    left = asyncio.Event()
+
+    async def flood(asked: Asked) -> None:
+        asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                asked.send(b"x" * 65536)
+                await asked.writer.drain()
+        left.set()
+
+    way.backend.handler = flood
+    client.send(request("GET", "/"))
+    await client.head()
+    client.close()
+
+    await happens(left)
+
+
+async def test_a_body_that_its_client_never_finished_is_never_whole_for_the_backend(way: Way, client: Client) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def read(asked: Asked) -> None:
+        began.set()
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await asked.body()
+        ended.set()
+        asked.abort()
+
+    way.backend.handler = read
+    client.send(request("POST", "/", "Content-Length: 100") + b"part")
+    await happens(began)
+    client.close()
+    await happens(ended)
+
+    assert 1 == len(way.backend.asked)
 
 
 async def test_a_client_that_has_said_its_last_still_gets_its_answer(way: Way, client: Client) -> None:

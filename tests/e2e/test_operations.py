@@ -7,7 +7,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 
-from tests.e2e.client import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.client import PATIENCE, Client
 from tests.e2e.load import Load
 from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig
 
@@ -72,6 +74,41 @@ WEIGHED: dict[int | None, Callable[[float], bool]] = {
     0: lambda share: share == 0,
     None: lambda share: 0.35 < share < 0.65,
 }
+
+
+async def test_the_metrics_count_each_request_that_clients_have_sent_once(rig: Rig) -> None:
+    """By method and status, whatever failed meanwhile and was tried again."""
+    proxy = await rig.start()
+    async with Load(proxy.address) as load:
+        await load.answered(40)
+        await rig.spoil("red", "503", spares_health=True)
+        await load.answered(80)
+    seen = Counter((record.method, str(record.answer.status)) for record in load.records if record.answer)
+
+    async with asyncio.timeout(PATIENCE):
+        while (counted := await requests(proxy)).total() < seen.total():  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.02)
+    pool = await proxy.admin.get("/v1/pools/app")
+
+    assert seen == counted
+    assert [] == load.failed("GET")
+    assert pool["saved_requests_total"] == sum(
+        record.answer is not None and "attempts=2" in (record.answer.field("proxy-status") or "")
+        for record in load.records
+    )
+
+
+async def requests(proxy: Proxy) -> Counter[tuple[str, str]]:
+    """By method and status."""
+    _, page = await proxy.admin.text("/metrics")
+    return Counter(
+        {
+            (sample.labels["method"], sample.labels["code"]): int(sample.value)
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == "failover_requests_total"
+        }
+    )
 
 
 async def test_status_says_who_serves_and_why_another_does_not(rig: Rig) -> None:
