@@ -30,6 +30,7 @@ from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
 from proxy.dataplane.control import Control
+from proxy.dataplane.door import Door
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.outbox import Outbox
@@ -41,7 +42,6 @@ SWEEP = 0.05
 """Seconds between two looks at all deadlines: a timer for each request would cost more than the request."""
 REPORT = 1.0
 """Seconds between two Reports."""
-BACKLOG = 4096
 
 
 class Worker:
@@ -64,7 +64,7 @@ class Worker:
         self.suspects: set[Downstream] = set()
         self.outbox = Outbox(loop)
         self.is_draining = False
-        self.servers: list[asyncio.Server] = []
+        self.doors: list[Door] = []
         self.done = asyncio.Event()
         self._emptied = asyncio.Event()
         self._is_following = False
@@ -77,6 +77,10 @@ class Worker:
         self._reported_at = monotonic()
 
     # Connections
+
+    def _client_at(self, door: Door) -> Downstream:
+        door.knock()
+        return Downstream(self)
 
     def welcome(self, client: Downstream) -> bool:
         """Take in a new connection; False if there are too many."""
@@ -237,8 +241,8 @@ class Worker:
         if self.is_draining:
             return
         self.is_draining = True
-        for server in self.servers:
-            server.close()
+        for door in self.doors:
+            door.close()
         for client in list(self.connections):
             client.stop()
         if self.connections:
@@ -256,8 +260,9 @@ class Worker:
         """Serve until drained."""
         self.control = await Control.over(control, self.heed)
         await self.control.first_snapshot(lambda: self.snapshot_version > 0)
-        for sock in listeners:
-            self.servers.append(await self.loop.create_server(lambda: Downstream(self), sock=sock, backlog=BACKLOG))
+        self.doors = [Door(sock, self._client_at) for sock in listeners]
+        for door in self.doors:
+            await door.open()
         self.control.send(Started(self.number, os.getpid(), self.snapshot_version))
         self.sweep()
         gc.collect()
