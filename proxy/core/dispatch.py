@@ -195,24 +195,24 @@ class Dispatch:
         self._tried = (*self._tried, failed.backend)
         following: Backend | Wait | None = pool.pick(self._request, now, self._rng, self._tried)
         if following is None:
-            following = self._second_round(outcome, failed.backend, now)
+            following = self._second_round(outcome, failed, now)
         if following is None or self.attempts >= pool.settings.retries.attempts:
             return None
         return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
 
-    def _second_round(self, outcome: Outcome, failed: Backend, now: float) -> Backend | Wait | None:
+    def _second_round(self, outcome: Outcome, failed: Attempt, now: float) -> Backend | Wait | None:
         """All who serve were tried: replace a stale connection, try one that is out, wait; none in reach: outage."""
-        if outcome.is_stale_connection and failed.unavailable(now) in WELL:
-            return failed
-        if outcome.progress is NOT_SENT:
-            self._pool.note_outage(now)
-        last_resort = self._pool.last_resort(self._tried)
+        pool = self._pool
+        if outcome.is_stale_connection and failed.backend.unavailable(now) in WELL:
+            return failed.backend
+        is_outage = outcome.progress is NOT_SENT and pool.note_outage(failed.started, now)
+        last_resort = pool.last_resort(self._tried)
         if last_resort is not None:
             return last_resort
-        if outcome.kind is None or outcome.progress is NOT_SENT:
+        if outcome.kind is None or is_outage:
             return None
         self._rounds += 1
-        return Wait(self._pool.settings.retries.backoff_for(self._rounds, self._rng))
+        return Wait(pool.settings.retries.backoff_for(self._rounds, self._rng))
 
     def _hold_or_refuse(self, now: float) -> Wait | Refuse:
         """Wait while the pool has just lost its last Backend, within the bounds of `hold`, however many outages follow.
@@ -252,7 +252,7 @@ class Dispatch:
             attempt.ticket = breaker.ticket
             self._pool.touch()
         if self._pool.failing_at is not None:
-            self._pool.end_outage()
+            self._pool.end_outage(now)
         return RELAY
 
     def _fail(self, outcome: Outcome, now: float) -> Refuse:
@@ -301,7 +301,7 @@ class Dispatch:
         else:
             backend.breaker.settle(ticket, verdict, now)
         if pool.failing_at is not None and outcome.progress is not NOT_SENT:
-            pool.end_outage()
+            pool.end_outage(now)
         if self._reason:
             key = (self._reason, "success" if verdict is GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1

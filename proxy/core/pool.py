@@ -48,6 +48,7 @@ class Pool:
     """One worker's view of a Pool."""
 
     __slots__ = (
+        "_back_at",
         "_fresh_until",
         "_is_learning",
         "_listener",
@@ -92,7 +93,7 @@ class Pool:
         self.panic = False
         self.lost_at: float | None = None
         self.failing_at: float | None = None
-        self._scout_at = -inf
+        self._scout_at = self._back_at = -inf
         self.holding = self.held = self.saved = self.unknown_outcomes = 0
         self.retries: dict[tuple[str, str], int] = {}
         for backend in self.backends:
@@ -153,21 +154,28 @@ class Pool:
 
     # Outages
 
-    def note_outage(self, now: float) -> None:
-        """A request found that no Backend can be reached, whatever the verdicts say."""
+    def note_outage(self, since: float, now: float) -> bool:
+        """An Attempt begun at `since` found the last Backend out of reach, whatever the verdicts say.
+
+        False if that is late news: one has answered in the meantime.
+        """
+        if since < self._back_at:
+            return False
         if self.failing_at is None:
             self.failing_at = now
             self._scout_at = now + SCOUT_EVERY
             self.touch()
+        return True
 
-    def end_outage(self) -> None:
+    def end_outage(self, now: float) -> None:
         """A Backend has answered."""
         self.failing_at = None
+        self._back_at = now
         self.touch()
 
     def outage_began(self) -> float | None:
-        """Since when nobody serves; None if somebody does."""
-        return self.failing_at if self.lost_at is None else self.lost_at
+        """Since when nobody serves, or what panic tries fails too; None if somebody does."""
+        return self.lost_at if self.failing_at is None else self.failing_at
 
     def is_out(self, now: float) -> bool:
         """Whether nobody serves at `now`."""

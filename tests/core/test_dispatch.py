@@ -27,6 +27,7 @@ from tests.core.pools import (
     STALE,
     TIMED_OUT,
     UNAVAILABLE,
+    UNREACHED,
     attempt,
     make_dispatch,
     make_pool,
@@ -563,7 +564,7 @@ def test_those_that_look_try_also_what_is_out() -> None:
     pool, out = ejected()
     make_dispatch(pool).start(0.0)
     waiting = [make_dispatch(pool, POST) for _ in range(4)]
-    pool.note_outage(0.0)
+    pool.note_outage(0.0, 0.0)
     for dispatch in waiting:
         assert isinstance(dispatch.start(0.0), Wait)
 
@@ -578,10 +579,10 @@ def test_a_request_waits_no_longer_than_hold_says_however_many_outages_follow() 
     assert isinstance(dispatch.report(REFUSED, 0.0), Wait)
 
     for now in (0.2, 0.4, 0.6, 0.8):
-        pool.end_outage()
+        pool.end_outage(now)
         attempt(dispatch.resume(now))
         assert isinstance(dispatch.report(REFUSED, now), Wait)
-    pool.end_outage()
+    pool.end_outage(1.0)
     attempt(dispatch.resume(1.0))
 
     assert isinstance(dispatch.report(REFUSED, 1.0), Refuse)
@@ -614,6 +615,31 @@ def test_an_answer_that_has_only_begun_ends_the_outage() -> None:
     dispatch.report(OK, 0.1)
 
     assert isinstance(make_dispatch(pool).start(0.1), Attempt)
+
+
+def test_late_news_of_an_outage_that_is_over_begins_no_new_one() -> None:
+    """Connections begun in it time out long after a Backend has answered."""
+    pool = make_pool(1)
+    late, _ = begin(pool)
+    early, _ = begin(pool)
+    assert isinstance(early.report(REFUSED, 0.1), Wait)
+    attempt(early.resume(0.2))
+    early.report(OK, 0.3)
+
+    assert isinstance(late.report(UNREACHED, 1.0), Wait)
+
+    assert pool.failing_at is None
+    assert attempt(late.resume(1.1)).backend is pool.backends[0]
+
+
+def test_an_outage_that_follows_long_after_the_probes_verdict_has_its_own_time_to_wait() -> None:
+    """In panic all may be well, though probes fail for hours."""
+    pool = make_pool(1)
+    pool.heed({("app", "b0"): DOWN}, 0.0)
+
+    dispatch, _ = begin(pool, now=5000.0)
+
+    assert isinstance(dispatch.report(REFUSED, 5000.0), Wait)
 
 
 def test_while_an_outage_lasts_new_requests_are_refused_at_once_but_for_one_that_looks() -> None:

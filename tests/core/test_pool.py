@@ -351,8 +351,8 @@ def test_it_is_back_with_the_first_backend_that_serves() -> None:
 def test_a_request_may_find_an_outage_before_the_verdicts_do() -> None:
     pool = make_pool(2)
 
-    pool.note_outage(1.0)
-    pool.note_outage(2.0)
+    pool.note_outage(1.0, 1.0)
+    pool.note_outage(2.0, 2.0)
 
     assert (True, 1.0) == (pool.is_out(2.0), pool.outage_began())
 
@@ -364,13 +364,12 @@ def test_an_outage_is_panic_until_a_backend_answers() -> None:
     tell(pool, b1=MAINT)
     assert {"b2": 300} == picked(pool)
 
-    pool.note_outage(1.0)
+    pool.note_outage(1.0, 1.0)
     assert {"b0", "b2"} == set(picked(pool, 1.0))
     assert pool.panic
 
-    pool.end_outage()
-    pool.end_outage()
-    assert {"b2": 300} == picked(pool, 1.0)
+    pool.end_outage(2.0)
+    assert {"b2": 300} == picked(pool, 2.0)
     assert not pool.panic
 
 
@@ -390,7 +389,7 @@ def test_the_last_resort_is_the_least_busy_of_those_that_are_out() -> None:
 
 def test_in_an_outage_one_request_at_a_time_looks_whether_it_is_over() -> None:
     pool = make_pool(2)
-    pool.note_outage(1.0)
+    pool.note_outage(1.0, 1.0)
 
     assert not pool.may_scout(1.0 + SCOUT_EVERY / 2)
     assert pool.may_scout(1.0 + SCOUT_EVERY)
