@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.holding`."""
+from __future__ import annotations
 
 from math import inf
 
@@ -6,43 +6,47 @@ import pytest
 
 from proxy.core.holding import UNKNOWN_LENGTH, hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
-from proxy.core.settings import Limits
+from tests.core.pools import GET, LIMITS, POST, request
 
-COUNTED = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+MOST = 65536
 
 
-def request(method: bytes = b"GET", fields: bytes = b"") -> RequestHead:
-    return RequestHead(method + b" / HTTP/1.1\r\nHost: shop.example\r\n" + fields + b"\r\n", Limits())
+def answer(*fields: str, line: str = "HTTP/1.1 200 OK") -> ResponseHead:
+    return ResponseHead("\r\n".join([line, *fields, "", ""]).encode(), LIMITS)
 
 
-def held(head: bytes, *, method: bytes = b"GET", fields: bytes = b"", most: int = 65536) -> float:
-    return hold_for(request(method, fields), ResponseHead(head, Limits()), most)
+def test_a_small_answer_of_known_length_is_held_until_it_is_whole() -> None:
+    """One that breaks off can then still be retried."""
+    assert inf == hold_for(GET, answer(f"Content-Length: {MOST}"), MOST)
 
 
-@pytest.mark.parametrize(("most", "seconds"), [(65536, inf), (100, inf), (99, 0.0)])
-def test_a_counted_answer_is_held_until_it_is_whole_if_it_is_small(most: int, seconds: float) -> None:
-    assert seconds == held(COUNTED, most=most)
+def test_a_large_answer_is_passed_on_as_it_comes() -> None:
+    assert 0 == hold_for(GET, answer(f"Content-Length: {MOST + 1}"), MOST)
 
 
-def test_an_answer_of_unknown_length_is_held_for_ten_milliseconds() -> None:
-    assert UNKNOWN_LENGTH == held(CHUNKED)
-    assert UNKNOWN_LENGTH == 0.01
+@pytest.mark.parametrize("fields", [["Transfer-Encoding: chunked"], []])
+def test_an_answer_of_unknown_length_is_held_for_ten_milliseconds(fields: list[str]) -> None:
+    assert 0.01 == UNKNOWN_LENGTH == hold_for(GET, answer(*fields), MOST)
 
 
-def test_server_sent_events_are_never_held() -> None:
-    assert held(EVENTS) == 0.0
+@pytest.mark.parametrize("field", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("head", [POST, request("PATCH")])
+def test_the_answer_to_a_write_is_never_held(head: RequestHead, field: str) -> None:
+    """It could not be retried anyway."""
+    assert 0 == hold_for(head, answer(field), MOST)
 
 
-def test_nothing_is_held_from_a_client_that_asks_for_events() -> None:
-    assert held(CHUNKED, fields=b"Accept: text/event-stream\r\n") == 0.0
+def test_a_stream_of_events_is_never_held() -> None:
+    assert 0 == hold_for(GET, answer("Content-Type: text/event-stream"), MOST)
 
 
-def test_an_answer_to_an_unsafe_request_is_never_held() -> None:
-    assert held(COUNTED, method=b"POST") == 0.0
+def test_the_answer_to_who_asks_for_a_stream_of_events_is_never_held() -> None:
+    head = request("GET", "/", "Accept: text/html, text/event-stream")
+
+    assert 0 == hold_for(head, answer("Transfer-Encoding: chunked"), MOST)
 
 
-def test_a_change_of_protocol_is_never_held() -> None:
-    assert held(SWITCH) == 0.0
+def test_an_upgrade_is_never_held() -> None:
+    head = request("GET", "/", "Connection: upgrade", "Upgrade: websocket")
+
+    assert 0 == hold_for(head, answer("Upgrade: websocket", "Connection: upgrade", line="HTTP/1.1 101 Switching"), MOST)
