@@ -107,21 +107,23 @@ class Proxy:
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    def worker_of(self, port: int) -> int:
-        """The worker that has accepted the connection from our `port`."""
-        inode = next((f"socket:[{inode}]" for inode in _accepted(port)), None)
+    def worker_of(self, client: Client) -> int:
+        """The worker that has accepted this connection."""
+        host, _, port = self.address.rpartition(":")
+        inode = _inode(int(port), client.port)
         for pid in self.workers():
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    if str(link.readlink()) == inode:
+                    if str(link.readlink()) == f"socket:[{inode}]":
                         return pid
-        raise AssertionError(f"no worker has the connection from port {port}")
+        raise AssertionError(f"no worker of {host}:{port} has the connection from port {client.port}")
 
 
-def _accepted(port: int) -> list[str]:
-    """Inodes of sockets whose peer has this port (proc(5), /proc/net/tcp)."""
+def _inode(port: int, peer: int) -> str | None:
+    """Of the socket between these two ports (proc(5), /proc/net/tcp)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return [row[9] for row in rows if int(row[2].rpartition(":")[2], 16) == port]
+    wanted = [f"{port:04X}", f"{peer:04X}"]
+    return next((row[9] for row in rows if [end.rpartition(":")[2] for end in row[1:3]] == wanted), None)
 
 
 class Rig:

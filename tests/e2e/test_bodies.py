@@ -105,7 +105,7 @@ async def test_a_slow_client_slows_the_backend_down_and_fills_no_memory(way: Way
     async with await Client.connect(way.proxy.address, receive_buffer=65536) as client:
         client.send(request("GET", "/"))
         await client.head()
-        pid = way.proxy.worker_of(client.port)
+        pid = way.proxy.worker_of(client)
         before = forget_most_memory(pid)
         await sender.is_stuck()
         stuck_at = sender.sent
@@ -131,7 +131,7 @@ async def test_a_slow_backend_slows_the_client_down_and_fills_no_memory(way: Way
     sender = Sender()
     sending = asyncio.create_task(sender.run(client.writer))
     await happens(asked_for)
-    pid = way.proxy.worker_of(client.port)
+    pid = way.proxy.worker_of(client)
     before = forget_most_memory(pid)
     await sender.is_stuck()
     stuck_at = sender.sent

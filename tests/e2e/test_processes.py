@@ -40,7 +40,7 @@ async def connect_to(rig: Rig, proxy: Proxy, pid: int) -> Client:
     for _ in range(200):
         client = await rig.connect(proxy.address)
         await client.ask("GET", "/which")
-        if proxy.worker_of(client.port) == pid:
+        if proxy.worker_of(client) == pid:
             return client
         client.close()
     raise AssertionError(f"worker {pid} accepts nothing")
