@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from proxy.core.breaker import Verdict
-from proxy.core.dispatch import Attempt, Decision, Dispatch
+from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse
+from proxy.core.health import HealthState
 from proxy.core.http1 import RequestHead
+from proxy.core.messages import AdminState, BackendState
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
-from proxy.core.retry import Outcome, Progress, answered
+from proxy.core.retry import Outcome, Progress, RetryPolicy, answered
 from proxy.core.settings import Address, BackendSettings, Limits, PoolSettings
 from proxy.errors import ErrorKind
 
@@ -27,6 +30,21 @@ BROKEN_HEAD = Outcome(ErrorKind.HTTP_PROTOCOL_ERROR, progress=Progress.ANSWERED)
 BROKEN_OFF = Outcome(ErrorKind.HTTP_RESPONSE_INCOMPLETE, progress=Progress.ANSWERED)
 OK = answered(200, False)
 UNAVAILABLE = answered(503, False)
+
+DOWN = BackendState(health=HealthState.DOWN)
+MAINT = BackendState(admin=AdminState.MAINT)
+DRAIN = BackendState(admin=AdminState.DRAIN)
+NO_BUDGET = RetryPolicy(budget=0.0, budget_min=0.0)
+
+OURS = [
+    (b"Via", b"1.1 failover-proxy"),
+    (b"X-Forwarded-For", b"192.0.2.9"),
+    (b"X-Forwarded-Proto", b"http"),
+    (b"X-Forwarded-Host", b"shop.example"),
+    (b"Forwarded", b'for=192.0.2.9;proto=http;host="shop.example"'),
+    (b"X-Request-Id", b"made"),
+]
+"""The fields that are added to a plain request of this client."""
 
 
 def request(method: str = "GET", target: str = "/", *fields: str, client: str = "192.0.2.9") -> RequestHead:
@@ -84,3 +102,40 @@ def serve(pool: Pool, now: float, ends: Callable[[Backend], Outcome], head: Requ
     if dispatch.attempt is not None:
         dispatch.finish(outcome, now)
     return decision
+
+
+def begin(pool: Pool, head: RequestHead = GET, now: float = 0.0) -> tuple[Dispatch, Attempt]:
+    """A request whose first Attempt is under way."""
+    dispatch = make_dispatch(pool, head)
+    return dispatch, attempt(dispatch.start(now))
+
+
+def refusal(decision: object) -> Refuse:
+    assert isinstance(decision, Refuse), decision
+    return decision
+
+
+def ejected(number: int = 2, **changes: object) -> tuple[Pool, Backend]:
+    pool = make_pool(number, **changes)
+    trip(pool.backends[0])
+    return pool, pool.backends[0]
+
+
+def tiered(*tiers: int, **changes: object) -> Pool:
+    """Backends `b0`, `b1`, … of these tiers."""
+    settings = [BackendSettings(f"b{n}", NOWHERE, tier=tier) for n, tier in enumerate(tiers)]
+    return make_pool(settings, **changes)
+
+
+def tell(pool: Pool, now: float = 0.0, **states: BackendState) -> None:
+    """A Snapshot says this of the Backends named."""
+    pool.heed({("app", name): state for name, state in states.items()}, now)
+
+
+def picked(
+    pool: Pool, now: float = 0.0, *, number: int = 300, may_try: bool = False, tried: Sequence[Backend] = ()
+) -> dict[str, int]:
+    """How often each Backend gets one of so many requests that leave at once."""
+    rng = random.Random(0)
+    found = (pool.pick(GET, now, rng, tried, may_try=may_try) for _ in range(number))
+    return Counter("nobody" if one is None else one.name for one in found)

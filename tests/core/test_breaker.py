@@ -1,28 +1,11 @@
 from __future__ import annotations
 
-import random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from proxy.core.breaker import Breaker, BreakerPolicy, BreakerState, Ticket, Transition, Verdict
+from proxy.core.breaker import Breaker, BreakerPolicy
+from tests.core.breakers import BAD, CLOSED, GOOD, HALF_OPEN, OPEN, POLICY, feed, tripped
 
-CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-GOOD, BAD, NEUTRAL = Verdict.GOOD, Verdict.BAD, Verdict.NEUTRAL
-POLICY = BreakerPolicy()
 RATE_ONLY = BreakerPolicy(consecutive=1000)
-
-
-def feed(breaker: Breaker, verdicts: str, now: float = 0.0) -> Breaker:
-    """End one Attempt after the other at `now`: `+` is good, `-` bad, `.` neutral."""
-    for sign in verdicts:
-        breaker.settle(breaker.admit(now), {"+": GOOD, "-": BAD, ".": NEUTRAL}[sign], now)
-    return breaker
-
-
-def tripped(policy: BreakerPolicy = POLICY, now: float = 0.0) -> Breaker:
-    return feed(Breaker(policy, now), "-" * policy.consecutive, now)
 
 
 # What opens it
@@ -315,118 +298,3 @@ def test_a_good_probe_means_nothing_to_a_closed_breaker() -> None:
     breaker.probe_passed(0.0)
 
     assert OPEN is feed(breaker, "-").state
-
-
-# What other workers say
-
-
-def test_it_opens_as_another_workers_did_and_for_as_long() -> None:
-    breaker = Breaker(POLICY, 0.0)
-
-    breaker.follow(OPEN, 7.0, "5 failures in a row", 2.0)
-
-    assert (OPEN, 7.0, 2.0, "5 failures in a row") == (breaker.state, breaker.until, breaker.since, breaker.reason)
-
-
-def test_an_opening_that_it_follows_counts_for_the_doubling() -> None:
-    breaker = Breaker(POLICY, 0.0)
-    breaker.follow(OPEN, 5.0, "", 0.0)
-
-    feed(breaker, "-", now=5.0)
-
-    assert 15.0 == breaker.until
-
-
-def test_news_of_a_later_end_prolongs_an_opening() -> None:
-    breaker = tripped()
-
-    breaker.follow(OPEN, 12.0, "a trial failed", 4.0)
-
-    assert 12.0 == breaker.until
-
-
-def test_news_of_an_earlier_end_changes_nothing() -> None:
-    breaker = tripped()
-
-    breaker.follow(OPEN, 4.0, "", 1.0)
-
-    assert (5.0, 0.0) == (breaker.until, breaker.since)
-
-
-def test_it_closes_as_another_workers_did() -> None:
-    breaker = tripped()
-
-    breaker.follow(CLOSED, 0.0, "2 trials passed", 3.0)
-
-    assert (CLOSED, True) == (breaker.state, breaker.may_admit(3.0))
-
-
-def test_news_of_a_closing_means_nothing_to_a_closed_one() -> None:
-    """What it has counted stands."""
-    breaker = feed(Breaker(POLICY, 0.0), "----")
-
-    breaker.follow(CLOSED, 0.0, "", 1.0)
-
-    assert OPEN is feed(breaker, "-", now=1.0).state
-
-
-# Jitter and listeners
-
-
-@given(st.integers())
-def test_jitter_lengthens_an_opening_by_at_most_a_tenth(seed: int) -> None:
-    breaker = tripped()
-
-    breaker.jitter(random.Random(seed))
-
-    assert 5.0 <= breaker.until <= 5.5
-
-
-def test_jitter_means_nothing_to_a_closed_breaker() -> None:
-    breaker = Breaker(POLICY, 0.0)
-
-    breaker.jitter(random.Random(1))
-
-    assert 0.0 == breaker.until
-
-
-def test_each_change_is_told_once_with_its_time_and_reason() -> None:
-    heard: list[Transition] = []
-    breaker = Breaker(BreakerPolicy(trial_successes=1), 0.0, heard.append)
-
-    feed(breaker, "-----", now=1.0)
-    feed(breaker, "+", now=6.0)
-
-    assert [
-        Transition(CLOSED, OPEN, 1.0, 6.0, "5 failures in a row"),
-        Transition(OPEN, HALF_OPEN, 6.0, 0.0, "open_for is over"),
-        Transition(HALF_OPEN, CLOSED, 6.0, 0.0, "1 trials passed"),
-    ] == heard
-
-
-def test_the_state_machine_underneath_agrees_and_keeps_no_wall_clock() -> None:
-    breaker = tripped()
-
-    assert "open" == breaker._machine.current_state
-    assert breaker._machine._state_storage.opened_at is None
-
-
-def test_while_closed_every_attempt_gets_the_same_ticket() -> None:
-    """Nearly all requests: no object is made for them."""
-    breaker = Breaker(POLICY, 0.0)
-
-    assert breaker.admit(0.0) is breaker.admit(1.0)
-    assert Ticket(0, is_trial=False) == breaker.ticket
-
-
-def test_a_ticket_is_known_by_what_it_says() -> None:
-    """Not by which object it is."""
-    breaker = feed(Breaker(POLICY, 0.0), "----")
-
-    breaker.settle(Ticket(*breaker.admit(0.0)), GOOD, 0.0)
-
-    assert 0 == breaker.consecutive
-
-
-def test_a_breaker_says_what_it_is() -> None:
-    assert "<Breaker closed generation=0 consecutive=2>" == repr(feed(Breaker(POLICY, 0.0), "--"))

@@ -1,36 +1,19 @@
 from __future__ import annotations
 
-import h11
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from proxy.core.grammar import Body
 from proxy.core.headers import (
     MOST_HOPS,
     NO_HOST,
     Forwarding,
     Rewrite,
-    downstream_head,
-    interim_head,
-    is_chunked_for,
     is_loop,
     upstream_head,
 )
-from proxy.core.http1 import RequestHead, ResponseHead
-from tests.core.pools import LIMITS
+from proxy.core.http1 import RequestHead
+from tests.core.pools import LIMITS, OURS
 
 Field = tuple[bytes, bytes]
-OURS = [
-    (b"Via", b"1.1 failover-proxy"),
-    (b"X-Forwarded-For", b"192.0.2.9"),
-    (b"X-Forwarded-Proto", b"http"),
-    (b"X-Forwarded-Host", b"shop.example"),
-    (b"Forwarded", b'for=192.0.2.9;proto=http;host="shop.example"'),
-    (b"X-Request-Id", b"made"),
-]
-"""What is added to a request that has nothing of the kind."""
-HOP_BY_HOP = frozenset(b"connection keep-alive te trailer transfer-encoding upgrade".split())
 
 
 def head(line: str = "GET / HTTP/1.1", *fields: str, host: str | None = "shop.example") -> RequestHead:
@@ -56,22 +39,6 @@ def cut(data: bytes) -> tuple[bytes, list[Field]]:
 
 def values(fields: list[Field], name: bytes) -> list[bytes]:
     return [value for known, value in fields if known.lower() == name.lower()]
-
-
-ASKED = head("GET / HTTP/1.1", "X-Request-Id: own")
-ADDED = [(b"Via", b"1.1 failover-proxy"), (b"X-Request-Id", b"own")]
-"""What is added to the answer to it."""
-
-
-def response(*fields: str, line: str = "HTTP/1.1 200 OK", to_head: bool = False) -> ResponseHead:
-    return ResponseHead("\r\n".join([line, *fields, "", ""]).encode("latin-1"), LIMITS, to_head=to_head)
-
-
-def received(
-    answer: ResponseHead, request: RequestHead | None = None, *, close: bool = False, proxy_status: bytes = b""
-) -> tuple[bytes, list[Field]]:
-    """The status line and the fields that go to the client."""
-    return cut(downstream_head(request or ASKED, answer, close=close, proxy_status=proxy_status))
 
 
 # What is kept and what is not
@@ -322,210 +289,3 @@ def test_a_request_that_has_passed_us_too_often_is_a_loop() -> None:
     assert is_loop(head("GET / HTTP/1.1", f"Via: {', '.join([once] * (MOST_HOPS - 1))}", f"Via: {once}"))
     assert not is_loop(head("GET / HTTP/1.1", f"Via: {', '.join([once] * (MOST_HOPS - 1))}"))
     assert not is_loop(head("GET / HTTP/1.1", "Via: 1.1 other"))
-
-
-# Any accepted request, as another parser reads it
-
-TOKENS = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-_!~.", min_size=1, max_size=12).map(str.encode)
-VALUES = st.lists(st.sampled_from([*range(0x20, 0x7F), *range(0x80, 0x100), 9]), max_size=12).map(bytes)
-KNOWN = st.sampled_from(
-    [
-        (b"Connection", b"keep-alive"),
-        (b"connection", b"close, X-Hop"),
-        (b"Connection", b"x-a,,host"),
-        (b"X-Hop", b"1"),
-        (b"x-a", b"2"),
-        (b"Keep-Alive", b"timeout=5"),
-        (b"Proxy-Connection", b"close"),
-        (b"TE", b"gzip"),
-        (b"Trailer", b"x"),
-        (b"Accept", b"*/*"),
-        (b"X-Request", b"7"),
-        (b"Hosts", b"x"),
-        (b"Cookie", b"a=b; c=d"),
-    ]
-)
-FIELDS = st.lists(st.one_of(KNOWN, st.tuples(TOKENS, VALUES)), max_size=8)
-FRAMINGS = st.sampled_from([(), ((b"Content-Length", b"3"),), ((b"transfer-encoding", b"CHUNKED"),)])
-TARGETS = st.text([chr(n) for n in range(0x21, 0x7F) if chr(n) != "#"], max_size=20).map(
-    lambda text: b"/" + text.encode()
-)
-SPACES = st.sampled_from([b"", b" ", b"\t", b" \t "])
-OURS_TO_SAY = frozenset(
-    b"via x-forwarded-for x-forwarded-proto x-forwarded-host forwarded x-request-id host expect".split()
-)
-
-
-@st.composite
-def raw_requests(draw: st.DrawFn) -> tuple[bytes, bytes, bytes, list[Field]]:
-    """A well-formed request as bytes, with its method, its target and its fields in order."""
-    method = draw(st.sampled_from([b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"]))
-    target = draw(TARGETS)
-    fields = [
-        f for f in draw(FIELDS) if f[0].lower() not in OURS_TO_SAY and not f[0].lower().startswith((b"x_", b"x-f"))
-    ]
-    fields += draw(FRAMINGS)
-    fields.insert(draw(st.integers(0, len(fields))), (b"Host", b"shop.example"))
-    version = (
-        b"HTTP/1.1" if draw(st.booleans()) or any(n.lower() == b"transfer-encoding" for n, _ in fields) else b"HTTP/1.0"
-    )
-    lines = [
-        # llhttp takes no tab around a transfer coding, which is its good right.
-        b"%b:%b%b%b"
-        % (name, *((b" ", value, b"") if name == b"transfer-encoding" else (draw(SPACES), value, draw(SPACES))))
-        for name, value in fields
-    ]
-    return b"\r\n".join([b"%b %b %b" % (method, target, version), *lines, b"", b""]), method, target, fields
-
-
-def kept(fields: list[Field]) -> list[Field]:
-    """What must go on, by the words of RFC 9110, section 7.6.1."""
-    named = {option.strip().lower() for n, v in fields if n.lower() == b"connection" for option in v.split(b",")}
-    return [
-        (name, value.strip(b" \t"))
-        for name, value in fields
-        if name.lower() not in HOP_BY_HOP | (named - {b"host", b"cookie"}) | {b"content-length"}
-        and not name.lower().startswith(b"proxy-")
-    ]
-
-
-@given(raw_requests())
-@settings(max_examples=400)
-def test_another_parser_reads_exactly_the_request_that_came(raw: tuple[bytes, bytes, bytes, list[Field]]) -> None:
-    data, method, target, fields = raw
-    request = RequestHead(data, LIMITS)
-    body = {Body.NONE: b"", Body.COUNTED: b"abc", Body.CHUNKED: b"3\r\nabc\r\n0\r\n\r\n"}[request.body]
-    reader = h11.Connection(h11.SERVER)
-
-    reader.receive_data(upstream_head(request, Forwarding("192.0.2.9", b"http"), None, lambda: b"made") + body)
-
-    got = reader.next_event()
-    assert isinstance(got, h11.Request)
-    assert (method, target, b"1.1") == (got.method, got.target, got.http_version)
-    framing = {
-        Body.NONE: [],
-        Body.COUNTED: [(b"Content-Length", b"3")],
-        Body.CHUNKED: [(b"Transfer-Encoding", b"chunked")],
-    }
-    assert [*kept(fields), *OURS, *framing[request.body]] == [
-        (name, bytes(value)) for name, value in got.headers.raw_items()
-    ]
-    rest = [reader.next_event() for _ in range(2 if request.has_body else 1)]
-    assert isinstance(rest[-1], h11.EndOfMessage)
-    assert not request.has_body or b"abc" == rest[0].data
-    assert b"" == reader.trailing_data[0]
-
-
-# Answers
-
-
-def test_an_answer_goes_on_as_it_came_with_ours_at_its_end() -> None:
-    line, fields = received(response("SERVER: x", "Set-Cookie: a", "set-cookie: b", "Content-Length: 3"))
-
-    assert b"HTTP/1.1 200 OK" == line
-    assert [
-        (b"SERVER", b"x"),
-        (b"Set-Cookie", b"a"),
-        (b"set-cookie", b"b"),
-        (b"Content-Length", b"3"),
-        *ADDED,
-    ] == fields
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "Connection: keep-alive",
-        "Connection: x",
-        "Keep-Alive: 5",
-        "Proxy-Authenticate: Basic",
-        "Trailer: X",
-        "TE: x",
-        "Upgrade: h2c",
-    ],
-)
-def test_a_field_of_the_backends_connection_does_not_go_on(field: str) -> None:
-    _, fields = received(response("X-A: 1", field, "Content-Length: 0"))
-
-    assert [(b"X-A", b"1"), (b"Content-Length", b"0"), *ADDED] == fields
-
-
-def test_what_the_backends_connection_names_does_not_go_on() -> None:
-    _, fields = received(response("X-A: 1", "Connection: x-a, content-length, date", "Content-Length: 0", "Date: now"))
-
-    assert [[], [b"0"], [b"now"]] == [values(fields, name) for name in (b"x-a", b"content-length", b"date")]
-
-
-def test_an_answer_in_http_1_0_goes_on_in_http_1_1() -> None:
-    assert b"HTTP/1.1 404 Gone away" == received(response(line="HTTP/1.0 404 Gone away"))[0]
-
-
-def test_the_backends_own_request_id_stands() -> None:
-    _, fields = received(response("x-request-id: theirs", "Content-Length: 0"))
-
-    assert [b"theirs"] == values(fields, b"x-request-id")
-
-
-@pytest.mark.parametrize("fields", [["Transfer-Encoding: chunked"], []])
-def test_a_body_of_unknown_length_goes_to_the_client_in_chunks(fields: list[str]) -> None:
-    answer = response(*fields)
-
-    assert is_chunked_for(head(), answer)
-    assert [b"chunked"] == values(received(answer)[1], b"transfer-encoding")
-
-
-def test_a_client_of_http_1_0_gets_no_chunks() -> None:
-    answer, request = response("Transfer-Encoding: chunked"), head("GET / HTTP/1.0")
-
-    assert not is_chunked_for(request, answer)
-    assert [] == values(received(answer, request)[1], b"transfer-encoding")
-
-
-@pytest.mark.parametrize("line", ["HTTP/1.1 204 No Content", "HTTP/1.1 103 Early Hints"])
-def test_an_answer_that_can_have_no_body_announces_no_length(line: str) -> None:
-    """RFC 9110, section 8.6."""
-    assert [] == values(received(response("Content-Length: 5", "X: y", line=line))[1], b"content-length")
-
-
-def test_an_answer_to_head_announces_the_length_that_it_would_have_had() -> None:
-    assert [b"5"] == values(
-        received(response("Content-Length: 5", to_head=True), head("HEAD / HTTP/1.1"))[1], b"content-length"
-    )
-
-
-@pytest.mark.parametrize(
-    ("version", "close", "said"),
-    [("1.1", False, []), ("1.1", True, [b"close"]), ("1.0", False, [b"keep-alive"]), ("1.0", True, [b"close"])],
-)
-def test_the_client_is_told_what_becomes_of_its_connection(version: str, close: bool, said: list[bytes]) -> None:  # noqa: FBT001
-    _, fields = received(response("Content-Length: 0"), head(f"GET / HTTP/{version}"), close=close)
-
-    assert said == values(fields, b"connection")
-
-
-def test_a_switch_of_protocols_goes_on() -> None:
-    answer = response(
-        "Upgrade: WebSocket", "Connection: upgrade", "Sec-WebSocket-Accept: x", line="HTTP/1.1 101 Switching"
-    )
-
-    _, fields = received(answer)
-
-    assert ([b"upgrade"], [b"WebSocket"], [b"x"]) == tuple(
-        values(fields, name) for name in (b"connection", b"upgrade", b"sec-websocket-accept")
-    )
-
-
-def test_proxy_status_is_added_where_there_is_something_to_say() -> None:
-    _, fields = received(response("Content-Length: 0"), proxy_status=b"failover-proxy; attempts=2")
-
-    assert [b"failover-proxy; attempts=2"] == values(fields, b"proxy-status")
-
-
-def test_an_interim_answer_goes_on_without_the_fields_of_its_connection() -> None:
-    answer = response("Link: </a>", "Connection: close", "Content-Length: 3", line="HTTP/1.1 103 Early Hints")
-
-    assert b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" == interim_head(answer)
-
-
-def test_an_interim_answer_in_http_1_0_goes_on_as_it_came() -> None:
-    assert b"HTTP/1.1 100 Continue\r\n\r\n" == interim_head(response(line="HTTP/1.1 100 Continue"))

@@ -1,44 +1,33 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Sequence
 
 import pytest
 
 from proxy.core.breaker import BreakerPolicy, BreakerState, Transition
 from proxy.core.health import HealthState
-from proxy.core.messages import AdminState, BackendState
-from proxy.core.model import Backend, Unavailable
+from proxy.core.messages import BackendState
 from proxy.core.outlier import EjectionPolicy
-from proxy.core.pool import SCOUT_EVERY, Pool
-from proxy.core.settings import BackendSettings, PoolSettings
-from tests.core.pools import GET, NOWHERE, POST, RESET, close, make_pool, members, serve, trip
+from proxy.core.pool import Pool
+from proxy.core.settings import PoolSettings
+from tests.core.pools import (
+    DOWN,
+    DRAIN,
+    GET,
+    MAINT,
+    POST,
+    RESET,
+    close,
+    make_pool,
+    members,
+    picked,
+    serve,
+    tell,
+    tiered,
+    trip,
+)
 
-DOWN = BackendState(health=HealthState.DOWN)
-MAINT = BackendState(admin=AdminState.MAINT)
-DRAIN = BackendState(admin=AdminState.DRAIN)
 UP = BackendState()
-
-
-def tiered(*tiers: int, **changes: object) -> Pool:
-    """Backends `b0`, `b1`, … of these tiers."""
-    settings = [BackendSettings(f"b{n}", NOWHERE, tier=tier) for n, tier in enumerate(tiers)]
-    return make_pool(settings, **changes)
-
-
-def tell(pool: Pool, now: float = 0.0, **states: BackendState) -> None:
-    """A Snapshot says this of the Backends named."""
-    pool.heed({("app", name): state for name, state in states.items()}, now)
-
-
-def picked(
-    pool: Pool, now: float = 0.0, *, number: int = 300, may_try: bool = False, tried: Sequence[Backend] = ()
-) -> dict[str, int]:
-    """How often each Backend gets one of so many requests that leave at once."""
-    rng = random.Random(0)
-    found = (pool.pick(GET, now, rng, tried, may_try=may_try) for _ in range(number))
-    return Counter("nobody" if one is None else one.name for one in found)
 
 
 # Who may serve
@@ -267,143 +256,6 @@ def test_a_breaker_that_opens_again_gets_its_trial_when_that_time_is_over() -> N
 
     assert {"b1": 300} == picked(pool, 7.9, may_try=True)
     assert {"b0": 1} == picked(pool, 8.0, number=1, may_try=True)
-
-
-# Tiers
-
-
-def test_the_lowest_tier_serves_and_the_higher_stands_by() -> None:
-    pool = tiered(1, 1, 2)
-
-    assert {"b0", "b1"} == set(picked(pool))
-    assert [[], [], [Unavailable.STANDBY]] == [pool.reasons(backend, 0.0) for backend in pool.backends]
-
-
-def test_when_the_lowest_tier_is_gone_the_next_one_serves() -> None:
-    pool = tiered(1, 1, 2)
-
-    tell(pool, b0=DOWN, b1=DOWN)
-
-    assert {"b2": 300} == picked(pool)
-    assert [Unavailable.FAILED_PROBES] == pool.reasons(pool.backends[0], 0.0)
-
-
-def test_what_the_lowest_tier_cannot_take_spills_in_proportion() -> None:
-    """Half of it, overprovisioned by 1.4, takes 70 %."""
-    pool = tiered(1, 1, 2)
-
-    tell(pool, b1=DOWN)
-    counted = picked(pool, number=3000)
-
-    assert pytest.approx(2100, rel=0.05) == counted["b0"]
-    assert 3000 == counted["b0"] + counted["b2"]
-
-
-def test_a_retry_goes_to_the_standby_when_all_of_its_tier_were_tried() -> None:
-    pool = tiered(1, 1, 2)
-
-    assert {"b2": 300} == picked(pool, tried=pool.backends[:2])
-
-
-def test_tiers_are_told_by_their_numbers_not_by_their_order() -> None:
-    assert {"b1": 300} == picked(tiered(7, 2))
-
-
-def test_a_tier_without_weight_takes_nothing() -> None:
-    settings = [BackendSettings("b0", NOWHERE, weight=0), BackendSettings("b1", NOWHERE, tier=2)]
-
-    assert {"b1": 300} == picked(make_pool(settings))
-
-
-def test_a_draw_that_rounding_puts_past_the_last_share_still_finds_somebody() -> None:
-    class Highest(random.Random):
-        def random(self) -> float:
-            return 1.0
-
-    pool = tiered(1, 2)
-
-    assert pool.pick(GET, 0.0, Highest()) is pool.backends[0]
-
-
-# Outages
-
-
-def test_a_pool_is_out_from_the_moment_that_it_has_lost_its_last_backend() -> None:
-    pool = make_pool(2)
-    tell(pool, 1.0, b0=DOWN)
-    assert not pool.is_out(1.0)
-
-    tell(pool, 2.0, b1=DOWN)
-    tell(pool, 3.0, b1=MAINT)
-
-    assert (True, 2.0) == (pool.is_out(3.0), pool.outage_began())
-
-
-def test_it_is_back_with_the_first_backend_that_serves() -> None:
-    pool = make_pool(2)
-    tell(pool, 2.0, b0=DOWN, b1=DOWN)
-
-    tell(pool, 4.0, b0=UP)
-
-    assert (False, None) == (pool.is_out(4.0), pool.outage_began())
-
-
-def test_a_request_may_find_an_outage_before_the_verdicts_do() -> None:
-    pool = make_pool(2)
-
-    pool.note_outage(1.0, 1.0)
-    pool.note_outage(2.0, 2.0)
-
-    assert (True, 1.0) == (pool.is_out(2.0), pool.outage_began())
-
-
-def test_an_outage_is_panic_until_a_backend_answers() -> None:
-    """Those that should serve can't be reached: what probes and Breakers say is not believed."""
-    pool = make_pool(3)
-    trip(pool.backends[0])
-    tell(pool, b1=MAINT)
-    assert {"b2": 300} == picked(pool)
-
-    pool.note_outage(1.0, 1.0)
-    assert {"b0", "b2"} == set(picked(pool, 1.0))
-    assert pool.panic
-
-    pool.end_outage(2.0)
-    assert {"b2": 300} == picked(pool, 2.0)
-    assert not pool.panic
-
-
-def test_the_last_resort_is_the_least_busy_of_those_that_are_out() -> None:
-    pool = make_pool(4)
-    first, second, third, fourth = pool.backends
-    trip(first)
-    trip(second)
-    first.in_flight = 1
-    tell(pool, b3=MAINT)
-
-    assert second is pool.last_resort([third])
-    assert first is pool.last_resort([third, second])
-    assert pool.last_resort([third, second, first]) is None
-    assert fourth.admin is AdminState.MAINT
-
-
-def test_in_an_outage_one_request_at_a_time_looks_whether_it_is_over() -> None:
-    pool = make_pool(2)
-    pool.note_outage(1.0, 1.0)
-
-    assert not pool.may_scout(1.0 + SCOUT_EVERY / 2)
-    assert pool.may_scout(1.0 + SCOUT_EVERY)
-    assert not pool.may_scout(1.0 + SCOUT_EVERY)
-
-
-def test_what_has_ended_by_itself_is_seen_without_any_news() -> None:
-    """An opening ends by time alone."""
-    pool = make_pool(2)
-    trip(pool.backends[0])
-    assert 1 == pool.available(0.0)
-
-    assert 1 == pool.available(5.0)
-    assert pool._trials == (pool.backends[0],)
 
 
 # Changes and counters

@@ -9,17 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from proxy.core.retry import Outcome, Progress, answered
-from proxy.errors import ErrorKind
+from proxy.core.retry import Outcome, answered
+from tests.core.pools import BROKEN_OFF, OK, REFUSED, RESET, TIMED_OUT, UNAVAILABLE, UNREACHED
 
 NEVER = float("inf")
-OK = answered(200, False)
-REFUSED = Outcome(ErrorKind.CONNECTION_REFUSED, progress=Progress.NOT_SENT)
-UNREACHED = Outcome(ErrorKind.CONNECTION_TIMEOUT, progress=Progress.NOT_SENT)
-RESET = Outcome(ErrorKind.CONNECTION_TERMINATED, progress=Progress.SENT)
-STALE = Outcome(ErrorKind.CONNECTION_TERMINATED, progress=Progress.SENT, reused=True)
-TIMED_OUT = Outcome(ErrorKind.HTTP_RESPONSE_TIMEOUT, progress=Progress.SENT)
-BROKEN_OFF = Outcome(ErrorKind.HTTP_RESPONSE_INCOMPLETE, progress=Progress.ANSWERED)
 
 
 class Mode(enum.Enum):
@@ -100,7 +93,7 @@ class ScriptedBackend:
             Mode.UNREACHABLE: Fate(connect, UNREACHED, executed=False),
             Mode.HANGING: Fate(first_byte, TIMED_OUT, executed=True),
             Mode.CLOSING: Fate(0.0005, RESET, executed=True),
-            Mode.UNAVAILABLE: Fate(0.001, answered(503, False), executed=True),
+            Mode.UNAVAILABLE: Fate(0.001, UNAVAILABLE, executed=True),
             Mode.FAILING: Fate(0.001, answered(500, False), executed=True),
             Mode.HALF: Fate(service, BROKEN_OFF, executed=True),
         }[self.mode]

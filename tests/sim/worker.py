@@ -16,7 +16,8 @@ from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.retry import Outcome
 from proxy.core.settings import PoolSettings
-from tests.sim.backends import BROKEN_OFF, STALE, ScriptedBackend
+from tests.core.pools import BROKEN_OFF, STALE
+from tests.sim.backends import ScriptedBackend
 from tests.sim.timeline import Timeline
 
 NOTICED = 0.001
@@ -88,7 +89,7 @@ class Worker:
         self.pool.heed(states, self._timeline.now)
 
     def probe_passed(self, backend: str) -> None:
-        self.pool.by_name[backend].breaker.probe_passed(self._timeline.now)
+        self.pool.probe_passed(self.pool.by_name[backend], self._timeline.now)
 
     def follow(self, news: BreakerNews) -> None:
         backend = self.pool.by_name[news.backend]
