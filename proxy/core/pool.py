@@ -55,6 +55,7 @@ class Pool:
         "_scout_at",
         "_single",
         "_trials",
+        "_trials_wait",
         "backends",
         "budget",
         "by_name",
@@ -90,6 +91,7 @@ class Pool:
         self._single = self.tiers[0] if len(self.tiers) == 1 else None
         self._is_learning = any(tier.learner is not None for tier in self.tiers)
         self._trials: tuple[Backend, ...] = ()
+        self._trials_wait = False
         self.panic = False
         self.lost_at: float | None = None
         self.failing_at: float | None = None
@@ -120,10 +122,20 @@ class Pool:
         def changed(transition: Transition) -> None:
             backend.transitions[transition.after] = backend.transitions.get(transition.after, 0) + 1
             self.touch()
+            if transition.after is BreakerState.OPEN:
+                self._trials_wait = False
             if self._listener is not None:
                 self._listener(backend, transition)
 
         return changed
+
+    def probe_passed(self, backend: Backend, now: float) -> None:
+        """A good probe stands for a trial where requests come that must not be one (`behaviour.md`, section 1).
+
+        Without them it says nothing: what traffic took out is not brought back by a green health path alone.
+        """
+        if self._trials_wait:
+            backend.breaker.probe_passed(now)
 
     def may_eject(self, backend: Backend) -> bool:
         """Whether real traffic may take this Backend out beside those that it has (`ejection.max_ejected`)."""
@@ -213,8 +225,10 @@ class Pool:
         """
         if now >= self._fresh_until:
             self.refresh(now)
-        if self._trials and may_try and not tried and self._has_spare():
-            return min(self._trials, key=load)
+        if self._trials and not tried:
+            self._trials_wait = not may_try
+            if may_try and self._has_spare():
+                return min(self._trials, key=load)
         if self._single is not None and not tried:
             candidates = self._single.candidates
             return self._single.balancer.pick(candidates, request, now, rng) if candidates else None

@@ -122,7 +122,7 @@ class Worker:
         elif isinstance(message, ProbePassed):
             backend = self._backend(message.pool, message.backend)
             if backend is not None:
-                backend.breaker.probe_passed(monotonic())
+                self.pools[message.pool].probe_passed(backend, monotonic())
         elif isinstance(message, Drain):
             self._draining = self.loop.create_task(self.drain(message.timeout))
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from proxy.samples.children import Children, SampleBackend
 from proxy.samples.watch import Standing, Watch
@@ -68,6 +70,16 @@ class Admin:
         """GET a page: its status and text."""
         async with self._session.get(f"http://{self.address}{path}") as answer:
             return answer.status, await answer.text()
+
+    async def samples(self) -> list[Sample]:
+        """Everything on the metrics page."""
+        _, page = await self.text("/metrics")
+        return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+
+    async def counter(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all series with these labels."""
+        samples = await self.samples()
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
     async def patch(self, backend: str, pool: str = "app", **change: object) -> Json:
         """Change a backend."""

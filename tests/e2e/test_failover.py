@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import pytest_asyncio
 
+from tests.e2e.client import PATIENCE
 from tests.e2e.load import RATE, Load
 from tests.e2e.rig import CONSECUTIVE, FIRST_BYTE, OPEN_FOR, Changes, Proxy, Rig, now, rigged
 
@@ -101,3 +104,30 @@ async def test_no_read_fails_and_no_write_runs_twice(stage: tuple[Rig, Proxy], f
     assert back - lifted <= BACK_WITHIN
     assert [[True], [True]] == [changes.availability(name) for name in ("green", "blue")]
     print(f"out after {out - begun:.3f}s, back after {back - lifted:.3f}s, failed writes: {load.failed('POST')}")
+
+
+async def test_a_green_probe_alone_does_not_bring_a_liar_back(stage: tuple[Rig, Proxy]) -> None:
+    """Not in a pause of the traffic either: the next writes would pay for it."""
+    rig, proxy = stage
+    async with Changes(proxy.admin.address).watched() as changes:
+        await changes.until("red", available=True)
+        await rig.spoil("red", "503", spares_health=True)
+        async with Load(proxy.address) as load:
+            await changes.until("red", available=False)
+        # So many take longer than the breaker stays open.
+        await good_probes(proxy, 15)
+        async with Load(proxy.address) as after:
+            await after.answered(40)
+
+    assert [] == load.failed("GET")
+    assert [True, False] == changes.availability("red")
+    assert [] == after.failed("GET") + after.failed("POST")
+
+
+async def good_probes(proxy: Proxy, more: int) -> None:
+    """Wait for so many good probes of `red`."""
+    passed = partial(proxy.admin.counter, "failover_probes_total", backend="red", result="success")
+    wanted = await passed() + more
+    async with asyncio.timeout(PATIENCE):
+        while await passed() < wanted:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.02)
