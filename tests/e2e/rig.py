@@ -187,6 +187,11 @@ class Rig:
         for log in self.folder.glob("*.log"):
             print(f"{log.name}:", log.read_text(), sep="\n")
 
+    def mistakes(self) -> list[str]:
+        """Lines of logs that speak of a mistake of ours."""
+        lines = [line for log in self.folder.glob("*.log") for line in log.read_text().splitlines()]
+        return [line for line in lines if "Traceback" in line or " error " in line.lower()]
+
     def addresses(self) -> list[Json]:
         """The backends as a config lists them."""
         return [{"name": one.name, "address": one.address} for one in self.backends.values()]
@@ -242,6 +247,8 @@ async def rigged(folder: Path) -> AsyncIterator[Rig]:
             yield rig
         finally:
             rig.close()
+        if rig.mistakes():
+            raise AssertionError(f"the proxy made mistakes: {rig.mistakes()}")
 
 
 class Changes:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.e2e.client import PATIENCE, Client
-from tests.e2e.load import Load
+from tests.e2e.load import RATE, Load
 from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig
 
 
@@ -39,7 +39,7 @@ async def settle(load: Load, holds: Callable[[Counter[str | None]], bool]) -> No
 async def test_drain_and_maint_and_ready_again_cost_no_request(rig: Rig) -> None:
     proxy = await rig.start()
     seen: dict[str, Counter[str | None]] = {}
-    async with Load(proxy.address) as load:
+    async with Load(proxy.address, 2 * RATE) as load:
         for state in ("drain", "ready", "maint", "ready"):
             changed = await proxy.admin.patch("red", state=state)
             assert (state, state == "ready") == (changed["admin_state"], changed["available"])
@@ -57,7 +57,7 @@ async def test_a_weight_changes_the_shares_at_once_and_can_be_taken_back(rig: Ri
     pool = {**POLICIES, "balance": "round_robin", "backends": rig.addresses()}
     proxy = await rig.start_proxy({"pools": {"app": pool}})
     seen = []
-    async with Load(proxy.address) as load:
+    async with Load(proxy.address, 2 * RATE) as load:
         for weight in (9, 0, None):
             await proxy.admin.patch("red", weight=weight)
             await settle(load, lambda counts, weight=weight: WEIGHED[weight](counts["red"] / counts.total()))
