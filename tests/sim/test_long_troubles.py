@@ -76,6 +76,32 @@ def test_where_only_writes_come_a_backend_that_is_well_again_comes_back_by_its_p
     assert [] == sim.executed_twice
 
 
+def test_a_liar_that_only_writers_meet_is_believed_once_in_an_opening_and_no_oftener(seed: int) -> None:
+    """Its probes stand for trials, but only when its time is over: of 2,000 writes in that minute it gets a few."""
+    sim = Simulation(seed)
+    sim.backends["b0"].lies = True
+    sim.turns("b0", Mode.CLOSING, LIES_FROM, LIES_UNTIL)
+    sim.run(70.0, writes=1.0)
+
+    assert sim.served("b0", LIES_FROM, LIES_UNTIL) <= 200
+    assert [] == sim.executed_twice
+
+
+# More than the cap allows
+
+
+def test_of_two_that_hang_one_is_out_by_its_traffic_and_the_other_by_its_probes(seed: int) -> None:
+    """Of three, real traffic may take out one; probes have no cap. Each read that met the other waited for a second."""
+    sim = Simulation(seed)
+    for name in ("b0", "b1"):
+        sim.turns(name, Mode.HANGING, 10.0, 40.0)
+    sim.run(60.0)
+
+    assert_nothing_went_wrong(sim)
+    assert max(sim.served(name, 14.0, 40.0) for name in ("b0", "b1")) <= 10
+    assert 1 == max(worker.most_ejected for worker in sim.workers)
+
+
 # Flapping and restarts
 
 
