@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from proxy.core.model import ADMIN_VETOES, HEALTH_VETOES, Unavailable
 from proxy.core.settings import BackendSettings, PoolSettings, Settings
 from proxy.core.tiers import shares
 
+HEARD_WITHIN = 0.05
+"""Seconds in which every worker has heard that a Breaker closed in one of them."""
 _RANK = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
@@ -57,6 +60,7 @@ class BackendRecord:
         self.weight_override = was.weight if was else None
         self.breakers: dict[int, BreakerView] = {}
         """By worker; a dead worker's stays until its successor reports."""
+        self.closed_at = -inf
         self.probes_passed = 0
         self.probes_failed = 0
         self.reasons: tuple[Unavailable, ...] = ()
@@ -79,6 +83,13 @@ class BackendRecord:
     def breaker(self) -> BreakerView:
         """The Breakers of all workers as one: open in any is open."""
         return max(self.breakers.values(), key=lambda b: (_RANK[b.state], b.until), default=BreakerView())
+
+    def note_closing(self, at: float) -> None:
+        """A Breaker closed in one worker, and all others are told so: what they had before is over."""
+        self.closed_at = at
+        for worker, view in self.breakers.items():
+            if view.since < at:
+                self.breakers[worker] = BreakerView(since=at)
 
     def own_vetoes(self, tally: Tally) -> list[Unavailable]:
         """Every reason against this Backend but those that depend on others of its Pool."""
@@ -200,6 +211,8 @@ class Registry:
         if record is None:
             return []
         view = BreakerView(news.state, news.until, news.reason, news.at)
+        if news.state is BreakerState.CLOSED:
+            record.note_closing(news.at)
         changes = _take_breaker(record, news.worker, view)
         self.pools[news.pool].refresh(self.tally, news.at)
         return changes
@@ -225,12 +238,16 @@ class Registry:
         return [] if pool is None else _take_panic(pool, news.worker, panic=news.panic)
 
     def take_report(self, report: Report) -> list[Change]:
-        """A worker's counters, and its view of Breakers and panic, which stands above older news."""
+        """A worker's counters, and its view of Breakers and panic, which stands above older news.
+
+        Not above a closing that the worker may not have heard of when it wrote: a Breaker that is open for the
+        registry alone would keep the next opening from being relayed.
+        """
         self.tally.take(report)
         changes: list[Change] = []
         for key, counts in report.backends.items():
             record = self.record(key)
-            if record is not None:
+            if record is not None and report.at >= record.closed_at + HEARD_WITHIN:
                 until, reason, since = counts.breaker_until, counts.breaker_reason, counts.breaker_since
                 changes += _take_breaker(record, report.worker, BreakerView(counts.breaker, until, reason, since))
         for name, pool_counts in report.pools.items():

@@ -7,7 +7,7 @@ import pytest
 from proxy.controlplane.registry import BackendRecord, BreakerView, Change, Registry
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy, HealthState, Probe
-from proxy.core.messages import AdminState, BackendCounts, BackendState, PoolNews
+from proxy.core.messages import AdminState, BackendCounts, BackendState, BreakerNews, PoolNews
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.controlplane.conftest import Make
 
@@ -150,6 +150,29 @@ def test_a_report_stands_above_older_news(registry: Registry, make: Make) -> Non
     registry.take_report(make.report(backends={KEY: BackendCounts()}))
 
     assert BreakerState.CLOSED is first(registry).breaker().state
+
+
+def test_a_closing_ends_what_the_others_had_before_it(registry: Registry, make: Make) -> None:
+    """They are told at once; nobody has to wait for their next Reports."""
+    registry.take_breaker_news(make.opened(0, until=5.0, at=1.0))
+    registry.take_report(make.report(1, at=2.0, backends={KEY: BackendCounts(breaker=BreakerState.OPEN)}))
+
+    registry.take_breaker_news(closed(make, at=5.0))
+
+    assert BreakerState.CLOSED is first(registry).breaker().state
+
+
+def test_a_report_from_before_a_closing_was_heard_does_not_stand_above_it(registry: Registry, make: Make) -> None:
+    """The next opening was not relayed, since another worker's seemed to be open already."""
+    registry.take_breaker_news(make.opened(0, until=5.0, at=1.0))
+    registry.take_breaker_news(closed(make, at=5.0))
+    registry.take_report(make.report(1, at=5.001, backends={KEY: BackendCounts(breaker=BreakerState.OPEN)}))
+
+    assert registry.is_worth_relaying(make.opened(0, until=10.0, at=5.5))
+
+
+def closed(make: Make, at: float) -> BreakerNews:
+    return replace(make.opened(0, until=0.0, at=at), state=BreakerState.CLOSED)
 
 
 def test_a_dead_workers_breaker_counts_until_its_successor_reports(registry: Registry, make: Make) -> None:

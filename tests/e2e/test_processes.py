@@ -19,6 +19,9 @@ REPLACED_WITHIN = 1.0
 RELAYED_WITHIN = 0.05
 """Seconds from a Breaker's opening in one worker until the others heed it."""
 
+TRIPS = 15
+"""So many take longer than a second: there are Reports in between."""
+
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -119,10 +122,10 @@ async def test_a_trip_in_one_worker_reaches_the_other_within_50_ms(rig: Rig) -> 
         policies = {"breaker": {"consecutive": 3, "open_for": "100ms", "trial_successes": 1}}
         proxy = await rig.start_proxy({"pools": {"app": {"backends": backends, **policies}}})
         tripping, listening = [await connect_to(rig, proxy, pid) for pid in proxy.workers()]
-        delays = [await relay_delay(tripping, listening) for _ in range(5)]
+        delays = [await relay_delay(tripping, listening) for _ in range(TRIPS)]
 
-    # The middle one of five: a busy machine may hold up any single message.
-    assert sorted(delays)[2] <= RELAYED_WITHIN
+    # The middle one: a busy machine may hold up any single message.
+    assert sorted(delays)[TRIPS // 2] <= RELAYED_WITHIN
 
 
 async def relay_delay(tripping: Client, listening: Client) -> float:
