@@ -23,7 +23,7 @@ def check(config: Path) -> None:
     \b
     Examples:
       failover-proxy check conf/quickstart.yaml
-      failover-proxy check /etc/failover-proxy.yaml && failover-proxy reload
+      failover-proxy check /etc/failover-proxy.yaml && systemctl restart failover-proxy
     """
     from proxy.config import ConfigError, load  # noqa: PLC0415 - `--help` must not wait for pydantic
 

@@ -35,7 +35,7 @@ def recall(state_dir: str) -> dict[Key, BackendState]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         say(
             log,
             logging.ERROR,

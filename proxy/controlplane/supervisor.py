@@ -118,7 +118,7 @@ class Supervisor:
         """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once."""
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: self.stop(quick=True))
-        for unsupported in (signal.SIGHUP, signal.SIGUSR2):
+        for unsupported in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             self._loop.add_signal_handler(unsupported, _refuse, unsupported)
 
     # What the admin endpoint asks

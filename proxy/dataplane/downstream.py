@@ -39,6 +39,8 @@ LINGER = 1.0
 """Seconds in which a refused client may read its answer while what it still sends is thrown away."""
 TIMER_EARLY = 0.002
 """uvloop counts whole milliseconds, so that its timers may fire so many seconds early."""
+MOST_SOUNDINGS = 6
+"""How often at the most a client that has ended its side is asked whether it is still there."""
 MOST_LINGERING = 1048576
 """Bytes that are thrown away so before the connection is cut."""
 
@@ -50,8 +52,13 @@ class Downstream(asyncio.Protocol):
         "_is_reading_paused",
         "_is_running",
         "_is_serving",
+        "_latest",
         "_lingered",
+        "_request",
         "_searched",
+        "_sound_at",
+        "_sounded",
+        "_stall",
         "_steps",
         "buffer",
         "client",
@@ -61,7 +68,6 @@ class Downstream(asyncio.Protocol):
         "is_expired",
         "is_gone",
         "is_write_paused",
-        "stall",
         "transport",
         "tunnel",
         "upload",
@@ -81,10 +87,13 @@ class Downstream(asyncio.Protocol):
         self.is_expired = self.is_gone = self.has_ended = self.is_write_paused = False
         self._is_serving = self._is_running = self._is_reading_paused = False
         self._lingered = -1
-        self._searched = 0
+        self._searched = self._sounded = 0
+        self._sound_at = 0.0
+        self._stall = 0.0
+        self._latest = inf
         self._steps: Generator[None, None, None] | None = None
         # Per request
-        self.stall = 30.0
+        self._request: RequestHead | None = None
         self.upload: Upload | None = None
         self.upstream: Upstream | None = None
         self.tunnel: Upstream | None = None
@@ -111,6 +120,8 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._is_serving and self._lingered < 0:
             self.buffer = self.buffer + data if self.buffer else data
+            if self.is_write_paused and len(self.buffer) > MOST_AHEAD:
+                self.pause_reading()
             self.wake()
         elif self.upload is not None:
             self._feed(data)
@@ -127,10 +138,13 @@ class Downstream(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         upload = cast("Upload", self.upload)
         self.touch()
+        is_first = not upload.size
         rest = upload.feed(data)
         if upload.is_complete or upload.error is not None:
             self.upload = None
             self.buffer = rest
+            self.wake()
+        elif is_first:
             self.wake()
 
     def _throw_away(self, data: bytes) -> None:
@@ -153,7 +167,7 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
-        if self.upstream is not None:
+        if self.upstream is not None and self.upstream.is_passed_on:
             self.upstream.pause_reading()
 
     def resume_writing(self) -> None:
@@ -161,7 +175,8 @@ class Downstream(asyncio.Protocol):
         self.touch()
         if self.upstream is not None:
             self.upstream.resume_reading()
-        else:
+        elif not self._is_serving:
+            self.resume_reading()
             self.wake()
 
     # Waiting and waking
@@ -178,14 +193,20 @@ class Downstream(asyncio.Protocol):
         """Wake it when so many seconds have passed, never before: whoever waits for a time sets no second timer."""
         self.worker.loop.call_later(seconds + TIMER_EARLY, self.wake)
 
-    def arm(self, at: float) -> None:
-        """Expire at this monotonic time, unless armed anew before."""
+    def arm(self, at: float, *, stall: float = 0.0, latest: float = inf) -> None:
+        """Expire at this monotonic time, unless armed anew before.
+
+        `stall`: each byte that moves puts it off by so many seconds from then, but never beyond `latest`; 0: none does.
+        """
         self.deadline = at
         self.is_expired = False
+        self._stall = stall
+        self._latest = latest
 
     def touch(self) -> None:
         """A byte has moved."""
-        self.deadline = monotonic() + self.stall
+        if self._stall:
+            self.deadline = min(monotonic() + self._stall, self._latest)
 
     def expire(self) -> None:
         """The sweep found the deadline in the past."""
@@ -201,14 +222,26 @@ class Downstream(asyncio.Protocol):
 
         An interim answer is harmless to one that listens, and brings a reset from one that does not.
         """
-        if self.upstream is not None and self.upstream.head is None and not self.is_gone:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        now = monotonic()
+        if self._sounded >= MOST_SOUNDINGS or now < self._sound_at or self.is_gone:
+            return
+        request, upstream = self._request, self.upstream
+        if request is not None and request.minor == 1 and upstream is not None and upstream.head is None:
+            self._sounded += 1
+            self._sound_at = now + self._sounded // 2
+            self.worker.outbox.flush()
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Flow
 
     def send(self, data: bytes) -> None:
         """Send to the client at the end of this turn of the loop."""
-        self.worker.outbox.send(self.transport, data)
+        self.worker.outbox.send(self, data)
+
+    def deliver(self, data: bytes) -> None:
+        """Write it, unless the connection is closed."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def write(self, data: bytes) -> None:
         """Send to the client now."""
@@ -233,7 +266,6 @@ class Downstream(asyncio.Protocol):
     # Serving
 
     async def _serve(self) -> None:
-        request: RequestHead | None = None
         try:
             while True:
                 self._begin_waiting()
@@ -243,32 +275,37 @@ class Downstream(asyncio.Protocol):
                         return
                     await PAUSE
                 self._is_serving = True
+                self._request = request
                 is_kept = await Exchange(self, request).run()
                 self._is_serving = False
                 if not is_kept:
                     break
         except RequestError as error:
             self.worker.stats.refuse(error.status)
-            self._refuse(answers.bad_request(error, request))
+            self._refuse(answers.bad_request(error, self._request))
             return
         except Exception:
             log.exception("a request failed by our own mistake")
             self.worker.stats.refuse(500)
             mistake = RequestError(500, "the proxy failed", ErrorKind.PROXY_INTERNAL_ERROR)
-            self._refuse(answers.bad_request(mistake, request))
+            self._refuse(answers.bad_request(mistake, self._request))
             return
         finally:
+            is_unread = self._request is not None and self._request.has_body
             self._steps = self.upload = self.upstream = self.tunnel = None
-        self.close()
+        if is_unread and not self.transport.is_closing():
+            self._linger()
+        else:
+            self.close()
 
     def _begin_waiting(self) -> None:
         """Between two requests."""
-        timeouts = self.worker.timeouts
-        self.stall = timeouts.request_head
-        self.deadline = monotonic() + timeouts.client_idle
+        self.deadline = monotonic() + self.worker.timeouts.client_idle
         self.is_expired = False
+        self._stall = 0.0
         self._searched = 0
-        if self._is_reading_paused:
+        self._request = None
+        if self._is_reading_paused and not self.is_write_paused:
             self.resume_reading()
 
     def _take_request(self) -> RequestHead | None:
@@ -298,7 +335,9 @@ class Downstream(asyncio.Protocol):
         """Whether no further request is to be served. Raises RequestError for one that comes too slowly."""
         if self.is_expired and self.buffer and not self.is_write_paused:
             raise RequestError(408, "the head did not come in time")
-        return self.is_gone or self.has_ended or self.is_expired or (self.worker.is_draining and not self.buffer)
+        if self.has_ended and not (self.is_write_paused and self.buffer):
+            return True
+        return self.is_gone or self.is_expired or (self.worker.is_draining and not self.buffer)
 
     def _check_start(self, buffer: bytes) -> None:
         """Look at a head that is not whole; the limits hold while reading."""
@@ -315,13 +354,17 @@ class Downstream(asyncio.Protocol):
     # Ends
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer and close. What the client still sends is thrown away for a while, or a reset could eat the answer."""
-        if self.is_gone:
-            return
+        """Answer and close."""
+        if not self.is_gone:
+            self.write(answer)
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close, but throw away what still comes for a while: a reset could eat the answer."""
+        self.worker.outbox.flush()
         self.upload = None
         self._lingered = 0
         self.buffer = b""
-        self.write(answer)
         self.arm(monotonic() + LINGER)
         if self.transport.can_write_eof():
             self.transport.write_eof()

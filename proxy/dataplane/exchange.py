@@ -16,12 +16,12 @@ from proxy.core.grammar import CHUNKED, UNTIL_CLOSE
 from proxy.core.headers import downstream_head, interim_head, is_chunked_for, upstream_head
 from proxy.core.holding import hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
-from proxy.core.retry import Outcome, Progress, answered
+from proxy.core.retry import Outcome, answered
 from proxy.dataplane.idle import connect
 from proxy.dataplane.pause import PAUSE
 from proxy.dataplane.relay import Answer, ClientLeftError, begin_stream, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
-from proxy.dataplane.upload import Upload
+from proxy.dataplane.upload import Upload, begin_upload
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import ErrorKind, RequestError
 
@@ -39,6 +39,7 @@ class Exchange:
         "_client",
         "_dispatch",
         "_failure",
+        "_held",
         "_held_until",
         "_is_due",
         "_pool",
@@ -73,7 +74,8 @@ class Exchange:
         route = worker.route(request)
         self._route = route.name
         if route.settings.answer is not None:
-            return self._answer_here(answers.static(route.settings.answer, request, close=self._must_close()))
+            close, own = self._must_close(), route.settings.answer
+            return self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
         self._rewrite = worker.rewrites[route.number]
         self._enter(worker.pools[route.pool or route.choose(worker.rng)])
         self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng)
@@ -96,6 +98,7 @@ class Exchange:
             return self._relay_plain() or await self._relay()
         except ClientLeftError:
             worker.stats.client_aborts += 1
+            self._client.reset()
             return False
         finally:
             if self._upstream is not None:
@@ -108,21 +111,10 @@ class Exchange:
         self._pool = pool
         self._timeouts = timeouts = pool.settings.timeouts
         self._total_at = inf if timeouts.total is None else self._started + timeouts.total
-        self._client.stall = timeouts.stall
         if self._request.has_body:
-            self._take_upload()
+            self._upload = begin_upload(self._client, self._request, pool.settings)
 
     # The request's body
-
-    def _take_upload(self) -> None:
-        client, settings = self._client, self._pool.settings
-        self._upload = upload = Upload(
-            client, self._request, keep=settings.retries.buffer_body, limit=settings.limits.body
-        )
-        client.upload = upload
-        early, client.buffer = client.buffer, b""
-        if early:
-            client.data_received(early)
 
     def _check_client(self) -> None:
         """Raises if the client has left or what it sent can't be used."""
@@ -163,20 +155,24 @@ class Exchange:
         assert upstream is not None
         client.upstream = upstream
         upstream.begin(client, to_head=request.method == b"HEAD")
-        head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
-        self._failure = None
-        self._held_until = -1.0
-        self._is_due = upload is None
-        if upload is not None:
-            head += upload.attach(upstream)
-            self._is_due = upload.is_complete
         if upstream.is_lost or upstream.transport.is_closing():
             self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
             return
-        self._worker.outbox.send(upstream.transport, head)
-        at = monotonic() + (self._timeouts.first_byte if self._is_due else self._timeouts.stall)
-        client.deadline = min(self._total_at, at)
-        client.is_expired = False
+        head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
+        self._failure = None
+        self._held_until = -1.0
+        self._held = 0
+        self._is_due = True
+        if upload is not None:
+            head += upload.attach(upstream)
+            self._is_due = upload.is_complete or (request.expects_continue and not upload.size)
+        self._worker.outbox.send(upstream, head)
+        self._arm_for_answer()
+
+    def _arm_for_answer(self) -> None:
+        """Await the answer's head, or the rest of the body, each byte of which puts the deadline off."""
+        seconds = self._timeouts.first_byte if self._is_due else self._timeouts.stall
+        self._arm(seconds, is_moving=not self._is_due)
 
     def _is_judgeable(self) -> bool:
         """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
@@ -202,9 +198,10 @@ class Exchange:
         if self._client.is_expired:
             self._failure = self._timed_out(upstream)
             return True
-        if not self._is_due and self._is_uploaded:
-            self._is_due = True
-            self._arm(self._timeouts.first_byte)
+        is_due = self._is_uploaded or (self._is_due and not cast("Upload", self._upload).size)
+        if is_due is not self._is_due:
+            self._is_due = is_due
+            self._arm_for_answer()
         return False
 
     def _is_held_enough(self, upstream: Upstream) -> bool:
@@ -219,16 +216,19 @@ class Exchange:
         if self._held_until < 0:
             seconds = hold_for(self._request, response, most)
             self._held_until = monotonic() + seconds
-            if seconds:
-                self._arm(self._timeouts.stall)
             if 0 < seconds < inf:
                 self._client.wake_after(seconds)
+        if not self._held or upstream.held > self._held:
+            self._held = max(upstream.held, 1)
+            self._arm(self._timeouts.stall)
         return upstream.held > most or monotonic() >= self._held_until
 
     def _judge(self) -> Decision:
         """An Attempt has ended, or its answer is there: ask what to do."""
         now = monotonic()
-        failure, upstream = self._failure, self._upstream
+        failure, upstream, upload = self._failure, self._upstream, self._upload
+        if (upload is not None and not upload.is_whole) or now >= self._total_at:
+            self._dispatch.replayable = False
         if failure is None and upstream is not None and upstream.head is not None:
             self._answered = answered(upstream.head.status, upstream.requests > 1)
             decision = self._dispatch.report(self._answered, now)
@@ -238,26 +238,18 @@ class Exchange:
                 self._drop_upstream()
             return decision
         self._drop_upstream()
-        if (self._upload is not None and not self._upload.is_whole) or now >= self._total_at:
-            self._dispatch.replayable = False
         assert failure is not None
         return self._dispatch.report(failure, now)
 
     def _outcome(self, kind: ErrorKind, detail: str = "") -> Outcome:
         """How the Attempt failed, and how far the request had got by then."""
-        upstream = self._upstream
-        assert upstream is not None
-        if upstream.head is not None or upstream.buffer or upstream.interims is not None:
-            progress = Progress.ANSWERED
-        else:
-            progress = Progress.SENT if self._is_uploaded else Progress.PARTLY_SENT
-        return Outcome(kind, progress=progress, reused=upstream.requests > 1, detail=detail)
+        return cast("Upstream", self._upstream).outcome(kind, detail, is_uploaded=self._is_uploaded)
 
     def _timed_out(self, upstream: Upstream) -> Outcome:
         """Who let the deadline pass: the Backend, or the client that sends its body?"""
         if upstream.head is not None:
             return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
-        if self._is_uploaded:
+        if self._is_due:
             return self._outcome(ErrorKind.HTTP_RESPONSE_TIMEOUT)
         if upstream.is_write_paused:
             return self._outcome(ErrorKind.CONNECTION_WRITE_TIMEOUT)
@@ -268,6 +260,9 @@ class Exchange:
         for head in upstream.interims or ():
             if self._request.minor == 1:
                 self._client.write(interim_head(head))
+        if upstream.interims and not self._is_uploaded:
+            self._is_due = False
+            self._arm_for_answer()
         upstream.interims = []
 
     def _drop_upstream(self) -> None:
@@ -278,10 +273,9 @@ class Exchange:
             self._upstream.close()
             self._upstream = self._client.upstream = None
 
-    def _arm(self, seconds: float) -> None:
-        client, at = self._client, monotonic() + seconds
-        client.deadline = min(self._total_at, at)
-        client.is_expired = False
+    def _arm(self, seconds: float, *, is_moving: bool = False) -> None:
+        stall = seconds if is_moving else 0.0
+        self._client.arm(min(self._total_at, monotonic() + seconds), stall=stall, latest=self._total_at)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, unless the client leaves."""
@@ -296,7 +290,12 @@ class Exchange:
     # The answer
 
     def _must_close(self) -> bool:
-        return not self._request.is_keep_alive or self._worker.is_draining or not self._is_uploaded
+        is_unread = self._request.has_body if self._upload is None else not self._upload.is_complete
+        return not self._request.is_keep_alive or self._worker.is_draining or is_unread
+
+    def _ends_with_connection(self, response: ResponseHead) -> bool:
+        """Whether the client must take the connection's end for the body's: HTTP/1.0 knows no chunks."""
+        return self._request.minor == 0 and response.body in {CHUNKED, UNTIL_CLOSE}
 
     def _relay_plain(self) -> bool:
         """Pass on a whole plain answer that needs nothing more; False if it is not one."""
@@ -308,7 +307,7 @@ class Exchange:
         if not is_plain or self._pool.panic or self._worker.is_draining:
             return False
         answer = b"".join((downstream_head(request, response, close=False), *upstream.pieces))
-        self._worker.outbox.send(client.transport, answer)
+        client.send(answer)
         self._finish(upstream, response.status)
         return True
 
@@ -326,7 +325,7 @@ class Exchange:
         assert upstream is not None
         response = upstream.head
         assert response is not None
-        close = self._must_close() or (response.body is UNTIL_CLOSE and request.minor == 0)
+        close = self._must_close() or self._ends_with_connection(response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         if response.status == 101:
             return await self._switch(upstream, head)
@@ -343,7 +342,7 @@ class Exchange:
     async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
         """Pass the body on as it comes; None when it came to its end."""
         client = self._client
-        client.stall = self._timeouts.stall
+        client.arm(monotonic() + self._timeouts.stall, stall=self._timeouts.stall)
         begin_stream(client, upstream, head, chunked=chunked)
         while not upstream.is_complete:
             broken = stream_failure(client, upstream)
@@ -380,17 +379,18 @@ class Exchange:
         request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
         if self._answer is None:
             answer = answers.refusal(refuse, request, attempts=attempts, close=close)
-            return self._answer_here(answer, refuse.status, self._pool.name)
+            return self._answer_here(answer, refuse.status, self._pool.name, close=close)
         response, pieces, trailer = self._answer
+        close = close or self._ends_with_connection(response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         answer = whole(head, pieces, trailer, chunked=is_chunked_for(request, response))
-        return self._answer_here(answer, response.status, self._pool.name)
+        return self._answer_here(answer, response.status, self._pool.name, close=close)
 
-    def _answer_here(self, data: bytes, status: int = 0, pool: str = "") -> bool:
+    def _answer_here(self, data: bytes, status: int, pool: str, *, close: bool) -> bool:
         """Send an answer that is whole already."""
         self._client.send(data)
-        self._count(status or int(data[9:12]), monotonic(), pool)
-        return not self._must_close()
+        self._count(status, monotonic(), pool)
+        return not close
 
     def _proxy_status(self) -> bytes:
         attempts, panic = self._dispatch.attempts, self._pool.panic

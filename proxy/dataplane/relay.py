@@ -38,7 +38,9 @@ def begin_stream(client: Downstream, upstream: Upstream, head: bytes, *, chunked
     upstream.stream = framed(client.write) if chunked else plain(client.write)
     client.write(b"".join((head, *(chunk(upstream.pieces) if chunked else upstream.pieces))))
     upstream.pieces = []
-    if not client.is_write_paused:
+    if client.is_write_paused:
+        upstream.pause_reading()
+    else:
         upstream.resume_reading()
 
 

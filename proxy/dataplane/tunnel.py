@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.dataplane.pause import PAUSE
@@ -13,14 +14,16 @@ if TYPE_CHECKING:
 
 async def run_tunnel(client: Downstream, upstream: Upstream, early: bytes, longest_idle: float) -> None:
     """Returns when either side is gone, both have said their last, or nothing moved for `longest_idle` seconds."""
-    client.stall = longest_idle
+    client.arm(monotonic() + longest_idle, stall=longest_idle)
     client.tunnel = upstream
     upstream.tunnel = client.write
-    client.touch()
     client.worker.outbox.flush()
     if early:
         upstream.transport.write(early)
-    upstream.resume_reading()
+    if client.is_write_paused:
+        upstream.pause_reading()
+    else:
+        upstream.resume_reading()
     client.resume_reading()
     client_closed = upstream_closed = False
     while not (client.is_gone or upstream.is_lost or client.is_expired or (client_closed and upstream_closed)):

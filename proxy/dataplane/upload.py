@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
 from proxy.core.grammar import CHUNKED
 from proxy.core.http1 import RequestHead
+from proxy.core.settings import PoolSettings
 from proxy.errors import RequestError
 
 if TYPE_CHECKING:
@@ -112,3 +113,15 @@ class Upload:
     def detach(self) -> None:
         """The Attempt is over."""
         self._target = None
+
+
+def begin_upload(client: Downstream, request: RequestHead, settings: PoolSettings) -> Upload:
+    """From now on what `client` sends is the body of `request`. Raises RequestError if it can't be used."""
+    upload = Upload(client, request, keep=settings.retries.buffer_body, limit=settings.limits.body)
+    client.upload = upload
+    early, client.buffer = client.buffer, b""
+    if early:
+        client.data_received(early)
+    if upload.error is not None:
+        raise upload.error
+    return upload

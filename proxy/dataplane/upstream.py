@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.core.chunked import ChunkedDecoder, ChunkError
 from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY
 from proxy.core.http1 import ResponseHead
+from proxy.core.retry import NOT_SENT, Outcome, Progress
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, ResponseError
 
@@ -44,6 +45,7 @@ class Upstream(asyncio.Protocol):
         "is_complete",
         "is_lost",
         "is_reading_paused",
+        "is_sent",
         "is_write_paused",
         "left",
         "owner",
@@ -63,6 +65,8 @@ class Upstream(asyncio.Protocol):
         self.requests = 0
         self.idle_since = 0.0
         self.is_lost = False
+        self.is_sent = False
+        """Whether the request of this exchange has been written; until then nothing of it was sent."""
         self.is_write_paused = False
         self.is_reading_paused = False
         self.tunnel: Callable[[bytes], None] | None = None
@@ -94,6 +98,7 @@ class Upstream(asyncio.Protocol):
     def begin(self, owner: Downstream, *, to_head: bool) -> None:
         """This connection serves `owner` now."""
         self.owner = owner
+        self.is_sent = False
         self._to_head = to_head
         self.requests += 1
 
@@ -125,6 +130,34 @@ class Upstream(asyncio.Protocol):
             self.home.forget(self)
             self.transport.abort()
 
+    def deliver(self, data: bytes) -> None:
+        """Write a request's head: from here on the request counts as sent."""
+        if not self.is_lost and not self.transport.is_closing():
+            self.is_sent = True
+            self.transport.write(data)
+
+    def _lose(self) -> None:
+        """Bytes or an end that came before the request was written are no answer to it."""
+        owner = self.owner
+        self.close()
+        if owner is not None:
+            owner.wake()
+
+    def outcome(self, kind: ErrorKind, detail: str, *, is_uploaded: bool) -> Outcome:
+        """How an Attempt on this connection failed, and how far its request had got by then."""
+        if not self.is_sent:
+            progress = NOT_SENT
+        elif self.head is not None or self.buffer or self.interims is not None:
+            progress = Progress.ANSWERED
+        else:
+            progress = Progress.SENT if is_uploaded else Progress.PARTLY_SENT
+        return Outcome(kind, progress=progress, reused=self.requests > 1, detail=detail)
+
+    @property
+    def is_passed_on(self) -> bool:
+        """Whether what comes goes on to the client as it comes."""
+        return self.stream is not None or self.tunnel is not None
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -133,6 +166,8 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.owner is None:
             self.close()
+        elif not self.is_sent:
+            self._lose()
         elif self.tunnel is not None:
             self.tunnel(data)
         else:
@@ -142,6 +177,9 @@ class Upstream(asyncio.Protocol):
         self.has_ended = True
         if self.owner is None:
             self.close()
+            return False
+        if not self.is_sent:
+            self._lose()
             return False
         if self._sink == self._until_close and self.tunnel is None:
             self._end_body()

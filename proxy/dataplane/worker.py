@@ -40,6 +40,8 @@ from proxy.logs import configure
 
 SWEEP = 0.05
 """Seconds between two looks at all deadlines: a timer for each request would cost more than the request."""
+ORPHAN_DRAIN = 30.0
+"""Seconds that requests have to finish when a worker without a supervisor is told to end."""
 REPORT = 1.0
 """Seconds between two Reports."""
 
@@ -236,6 +238,15 @@ class Worker:
 
     # The end
 
+    def obey_as_orphan(self) -> None:
+        """TERM or INT: the supervisor gives the orders while it lives; without it drain, and at a second signal end."""
+        if self.control is None or not self.control.is_alone:
+            return
+        if self.is_draining:
+            self.done.set()
+        else:
+            self._draining = self.loop.create_task(self.drain(ORPHAN_DRAIN))
+
     async def drain(self, timeout: float) -> None:
         """Take nothing new, finish what runs within `timeout` seconds, then end."""
         if self.is_draining:
@@ -290,11 +301,14 @@ def _raise_file_limit() -> None:
 
 async def _main(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=arguments.control)
     listeners = [socket.socket(fileno=int(one.rpartition("=")[2])) for one in arguments.listener]
-    await Worker(arguments.id, loop, random.Random()).serve(control, listeners)
+    worker = Worker(arguments.id, loop, random.Random())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, worker.obey_as_orphan)
+    await worker.serve(control, listeners)
 
 
 def main() -> None:

@@ -66,6 +66,7 @@ async def test_a_disk_that_fails_costs_a_log_line(tmp_path: Path, caplog: pytest
     "content",
     [
         "",
+        "[" * 200_000,
         "{",
         "[]",
         "{}",

@@ -1,0 +1,118 @@
+"""Promises of `proxy.dataplane.idle`, on real sockets where a connection is needed."""
+
+import asyncio
+import errno
+import socket
+import ssl
+
+import pytest
+
+from proxy.core.settings import Address, Limits
+from proxy.dataplane.idle import IdleConnections, connect_error
+from proxy.dataplane.upstream import Upstream
+from proxy.errors import ErrorKind
+
+
+def idle(name: str = "127.0.0.1") -> IdleConnections:
+    return IdleConnections(Address(name, 80), Limits())
+
+
+def connection(home: IdleConnections) -> Upstream:
+    return Upstream(home, Limits())
+
+
+def test_the_connection_used_last_is_taken_first() -> None:
+    home = idle()
+    first, second = connection(home), connection(home)
+    home.keep(first, 1.0)
+    home.keep(second, 2.0)
+
+    assert home.take(2.0, 30.0) is second
+    assert home.take(2.0, 30.0) is first
+    assert home.take(2.0, 30.0) is None
+
+
+def test_what_has_been_idle_for_too_long_is_not_taken_but_kept_for_others() -> None:
+    home = idle()
+    kept = connection(home)
+    home.keep(kept, 1.0)
+
+    assert home.take(3.0, 1.0) is None
+    assert home.take(3.0, 30.0) is kept
+
+
+def test_a_lost_connection_is_never_taken() -> None:
+    home = idle()
+    lost, good = connection(home), connection(home)
+    home.keep(good, 1.0)
+    home.keep(lost, 1.0)
+    lost.is_lost = True
+
+    assert home.take(1.0, 30.0) is good
+
+
+async def until_empty(home: IdleConnections) -> None:
+    """Let the loop turn until nothing is idle any more."""
+    async with asyncio.timeout(5):
+        while len(home):  # noqa: ASYNC110 - nobody tells when a transport has noticed
+            await asyncio.sleep(0)
+
+
+async def test_a_backend_that_closes_an_idle_connection_is_forgotten() -> None:
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
+    address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+    home = IdleConnections(address, Limits())
+    upstream = await home.open()
+    home.keep(upstream, 1.0)
+
+    (await accepted.get()).close()
+    await until_empty(home)
+
+    assert upstream.is_lost
+    server.close()
+
+
+async def test_bytes_on_an_idle_connection_close_it() -> None:
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
+    home = IdleConnections(Address("127.0.0.1", server.sockets[0].getsockname()[1]), Limits())
+    upstream = await home.open()
+    home.keep(upstream, 1.0)
+
+    writer = await accepted.get()
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    await until_empty(home)
+
+    assert upstream.is_lost
+    assert home.take(1.0, 30.0) is None
+    writer.close()
+    server.close()
+
+
+async def test_a_port_where_nobody_listens_refuses() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        home = IdleConnections(Address("127.0.0.1", closed.getsockname()[1]), Limits())
+
+        with pytest.raises(ConnectionRefusedError) as raised:
+            await home.open()
+
+    assert ErrorKind.CONNECTION_REFUSED is connect_error(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FileNotFoundError(), ErrorKind.CONNECTION_REFUSED),
+        (TimeoutError(), ErrorKind.CONNECTION_TIMEOUT),
+        (ConnectionResetError(), ErrorKind.CONNECTION_TERMINATED),
+        (socket.gaierror(), ErrorKind.DNS_ERROR),
+        (ssl.SSLCertVerificationError(), ErrorKind.TLS_CERTIFICATE_ERROR),
+        (ssl.SSLError(), ErrorKind.TLS_PROTOCOL_ERROR),
+        (OSError(errno.EMFILE, "too many open files"), ErrorKind.CONNECTION_LIMIT_REACHED),
+        (OSError(errno.ENETUNREACH, "network is unreachable"), ErrorKind.DESTINATION_UNAVAILABLE),
+    ],
+)
+def test_each_failure_to_connect_has_its_kind(error: OSError, kind: ErrorKind) -> None:
+    assert kind is connect_error(error)

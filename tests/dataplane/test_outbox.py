@@ -1,0 +1,58 @@
+"""Promises of `proxy.dataplane.outbox`."""
+
+import asyncio
+
+from proxy.dataplane.outbox import Outbox
+
+
+class Recipient:
+    """Remembers what was delivered, in the order of all recipients of a test."""
+
+    def __init__(self, name: str, written: list[tuple[str, bytes]]) -> None:
+        self._name = name
+        self._written = written
+
+    def deliver(self, data: bytes) -> None:
+        self._written.append((self._name, data))
+
+
+async def test_what_was_sent_leaves_in_order_at_the_end_of_the_turn() -> None:
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    one, two = Recipient("one", written), Recipient("two", written)
+
+    outbox.send(one, b"a")
+    outbox.send(two, b"b")
+    outbox.send(one, b"c")
+
+    assert [] == written
+    await asyncio.sleep(0)
+    assert [("one", b"a"), ("two", b"b"), ("one", b"c")] == written
+
+
+async def test_a_flush_sends_at_once_and_only_once() -> None:
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+
+    outbox.send(Recipient("one", written), b"a")
+    outbox.flush()
+    await asyncio.sleep(0)
+
+    assert [("one", b"a")] == written
+
+
+async def test_what_is_sent_during_a_flush_is_not_lost() -> None:
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    second = Recipient("second", written)
+
+    class Chatty(Recipient):
+        def deliver(self, data: bytes) -> None:
+            outbox.send(second, b"more")
+            super().deliver(data)
+
+    outbox.send(Chatty("first", written), b"a")
+    outbox.flush()
+    await asyncio.sleep(0)
+
+    assert [("first", b"a"), ("second", b"more")] == written
