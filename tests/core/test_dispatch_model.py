@@ -204,4 +204,4 @@ class DispatchMachine(RuleBasedStateMachine):
 
 
 TestDispatch = DispatchMachine.TestCase
-TestDispatch.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestDispatch.settings = settings(max_examples=150, stateful_step_count=50)

@@ -83,7 +83,7 @@ def test_a_liar_that_only_writers_meet_is_believed_once_in_an_opening_and_no_oft
     sim.turns("b0", Mode.CLOSING, LIES_FROM, LIES_UNTIL)
     sim.run(70.0, writes=1.0)
 
-    assert sim.served("b0", LIES_FROM, LIES_UNTIL) <= 200
+    assert sim.served("b0", LIES_FROM, LIES_UNTIL) <= 100
     assert [] == sim.executed_twice
 
 
