@@ -107,6 +107,8 @@ def upstream_head(
         request.request_id = request.made_id = make_id()
     if request.made_id:
         parts.append(b"X-Request-Id: %b\r\n" % request.made_id)
+    if request.max_forwards > 0:
+        parts.append(b"Max-Forwards: %d\r\n" % (request.max_forwards - 1))
     _add_framing(parts, request)
     parts.append(b"\r\n")
     return b"".join(parts)

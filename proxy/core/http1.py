@@ -20,6 +20,7 @@ from proxy.core.grammar import (
     COUNTED,
     EVENT_STREAM,
     FORWARDED,
+    MOST_DIGITS,
     NO_BODY,
     SCAN_REQUEST,
     SCAN_RESPONSE,
@@ -69,7 +70,8 @@ class RequestHead:
     """The client's own `Forwarded` and `X-Forwarded-*` fields, names in lower case."""
     is_absolute = False
     """Whether the target came in absolute form; `target` is in origin form all the same."""
-    max_forwards: bytes | None = None
+    max_forwards = -1
+    """Hops that an OPTIONS request may still go (RFC 9110, section 7.6.2); -1: any number."""
     made_id = b""
     """The `X-Request-Id` that we gave to a request which had none."""
     request_id = b""
@@ -183,16 +185,18 @@ class RequestHead:
             return bool(raw)
         if name == b"expect":
             self.expects_continue = expects_continue(value.rstrip(b" \t")) and self.minor == 1
-            return True
+            return self.expects_continue
         if name == b"max-forwards":
-            self.max_forwards = raw
+            if self.method != b"OPTIONS" or not raw.isdigit() or len(raw) > MOST_DIGITS:
+                return True
+            self.max_forwards = int(raw)
         elif name == b"upgrade":
             self.upgrade = raw
         elif name == b"te":
             self.te_trailers = b"trailers" in options_of(value)
         elif name in FORWARDED:
             self.forwarded = (*self.forwarded, (name, raw))
-        return name == b"max-forwards" or (name.startswith(b"x-forwarded-") and name not in FORWARDED)
+        return name.startswith(b"x-forwarded-") and name not in FORWARDED
 
     def _heed_connection(self) -> None:
         options = options_of(self.connection)

@@ -109,6 +109,27 @@ def test_a_field_that_is_looked_at_may_still_go_on(field: str) -> None:
     assert value in values(fields, name)
 
 
+def test_an_options_request_has_its_hops_counted_down() -> None:
+    _, fields = sent(head("OPTIONS * HTTP/1.1", "Max-Forwards: 3"))
+
+    assert [b"2"] == values(fields, b"Max-Forwards")
+
+
+@pytest.mark.parametrize("hops", ["many", "", "-1", "1" * 5000])
+def test_hops_that_are_no_number_go_on_as_they_came(hops: str) -> None:
+    request = head("OPTIONS * HTTP/1.1", f"Max-Forwards: {hops}")
+    _, fields = sent(request)
+
+    assert (-1, [hops.encode()]) == (request.max_forwards, values(fields, b"Max-Forwards"))
+
+
+def test_an_expectation_of_an_older_version_does_not_go_on() -> None:
+    """RFC 9110, section 10.1.1: it must be ignored, but we would send it as one of HTTP/1.1."""
+    _, fields = sent(head("POST / HTTP/1.0", "Expect: 100-continue"))
+
+    assert [] == values(fields, b"Expect")
+
+
 # The request line
 
 
