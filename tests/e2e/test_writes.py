@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 from collections.abc import Iterator
@@ -67,6 +68,23 @@ async def test_a_large_write_goes_whole_to_another_backend_when_the_first_can_no
     assert [200] * 4 == [answer.status for answer in answers]
     assert [DIGEST] * 4 == digests
     assert "failover-proxy; attempts=2" in {answer.field("proxy-status") for answer in answers}
+
+
+async def test_a_body_that_comes_while_a_backend_is_being_reached_does_not_prolong_that(
+    rig: Rig, stack: ExitStack
+) -> None:
+    """Each byte put off the end of the wait, by as long as a body may stall."""
+    async with Scripted() as backend:
+        backends = [{"address": silent(stack), "tier": 1}, {"address": backend.address, "tier": 2}]
+        proxy = await rig.start_proxy({"pools": {"app": {**PATIENT, "backends": backends}}})
+        async with await Client.connect(proxy.address) as client:
+            client.send(request("POST", "/slow", "Content-Length: 5"))
+            for byte in b"bytes":
+                await asyncio.sleep(0.01)
+                client.send(bytes([byte]))
+            answer = await client.answer()
+
+    assert (200, b"/slow") == (answer.status, answer.body)
 
 
 async def test_a_write_that_one_backend_has_seen_is_never_sent_to_another(rig: Rig) -> None:
