@@ -45,6 +45,9 @@ FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b
 BODILESS = frozenset({b"204", b"304"})
 """Statuses whose answers have no body, whatever Content-Length says."""
 
+NO_TUNNEL = frozenset({b"h2c"})
+"""Protocols that a client can't have by an upgrade: requests inside them would pass our routes unseen."""
+
 MOST_DIGITS = 18
 """Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
 

@@ -20,6 +20,7 @@ from proxy.core.grammar import (
     COUNTED,
     EVENT_STREAM,
     FORWARDED,
+    NO_TUNNEL,
     MOST_DIGITS,
     NO_BODY,
     SCAN_REQUEST,
@@ -204,7 +205,7 @@ class RequestHead:
             self.is_keep_alive = False
         elif b"keep-alive" in options:
             self.is_keep_alive = True
-        if b"upgrade" not in options:
+        if b"upgrade" not in options or self.upgrade.lower() in NO_TUNNEL:
             self.upgrade = b""
         nominated = options - UNNAMEABLE - {b"close", b"keep-alive", b"upgrade", b"te"}
         if nominated:

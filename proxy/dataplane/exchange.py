@@ -131,8 +131,8 @@ class Exchange:
     # One Attempt
 
     def _reuse(self, attempt: Attempt) -> bool:
-        """Whether an idle connection could be had."""
-        longest = self._timeouts.backend_idle
+        """Whether an idle connection could be had; a second Attempt gets a fresh one, which can't be stale."""
+        longest = self._timeouts.backend_idle if attempt.number == 1 else -1.0
         if not self._request.idempotent:
             longest = min(longest, self._pool.settings.retries.unsafe_reuse)
         self._upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)

@@ -327,6 +327,14 @@ def test_a_connection_is_kept_as_the_client_asks(version: str, fields: list[str]
 # Upgrade, Expect, TE
 
 
+def test_nobody_gets_a_tunnel_of_http2_past_the_routes() -> None:
+    head = (
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n"
+    )
+
+    assert not RequestHead(head, Limits()).is_upgrade
+
+
 def test_an_upgrade_is_one_where_connection_names_it() -> None:
     got = head("GET / HTTP/1.1", "Connection: keep-alive, Upgrade", "Upgrade: WebSocket")
 
