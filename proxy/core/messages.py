@@ -87,6 +87,8 @@ class Drain:
     """Order to a worker: close the listeners, finish what runs within `timeout` seconds, end."""
 
     timeout: float
+    closes_idle: bool = True
+    """Whether idle connections are closed at once, and not after one more request or `client_idle`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ MOST_WAITING = 4194304
 class Control(asyncio.Protocol):
     """The connection to the supervisor."""
 
-    def __init__(self, heed: Callable[[Message], None]) -> None:
+    def __init__(self, heed: Callable[[Message], None], lost: Callable[[], None]) -> None:
         self._heed = heed
+        self._lost = lost
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
         self._arrived = asyncio.Event()
@@ -28,9 +29,11 @@ class Control(asyncio.Protocol):
         self._has_said_last = False
 
     @classmethod
-    async def over(cls, sock: socket.socket, heed: Callable[[Message], None]) -> Control:
-        """Speak over this socket; `heed` gets each message."""
-        _, control = await asyncio.get_running_loop().create_connection(lambda: cls(heed), sock=sock)
+    async def over(
+        cls, sock: socket.socket, heed: Callable[[Message], None], lost: Callable[[], None] = lambda: None
+    ) -> Control:
+        """Speak over this socket; `heed` gets each message, `lost` is called if the supervisor goes away."""
+        _, control = await asyncio.get_running_loop().create_connection(lambda: cls(heed, lost), sock=sock)
         return control
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -47,6 +50,7 @@ class Control(asyncio.Protocol):
         self._arrived.set()
         if not self._has_said_last:
             log.warning("the supervisor is gone; serving on with the last Snapshot")
+            self._lost()
 
     async def first_snapshot(self, is_there: Callable[[], bool]) -> None:
         """Wait for the first Snapshot. Raises SystemExit if the supervisor goes away before."""

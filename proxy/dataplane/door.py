@@ -34,6 +34,15 @@ class Door:
     def __repr__(self) -> str:
         return f"<Door {self._sock.fileno()}>"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it accepts."""
+        return self._server is not None
+
+    def fileno(self) -> int:
+        """Of the listening socket."""
+        return self._sock.fileno()
+
     async def open(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
@@ -75,3 +84,11 @@ class Door:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    async def shut(self) -> None:
+        """Accept no more, and return when all who were accepted are inside."""
+        self.close()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        # uvloop makes the last connection's protocol a turn after it has accepted it.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)

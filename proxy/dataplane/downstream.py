@@ -337,7 +337,7 @@ class Downstream(asyncio.Protocol):
             raise RequestError(408, "the head did not come in time")
         if self.has_ended and not (self.is_write_paused and self.buffer):
             return True
-        return self.is_gone or self.is_expired or (self.worker.is_draining and not self.buffer)
+        return self.is_gone or self.is_expired or (self.worker.closes_idle and not self.buffer)
 
     def _check_start(self, buffer: bytes) -> None:
         """Look at a head that is not whole; the limits hold while reading."""
@@ -387,7 +387,7 @@ class Downstream(asyncio.Protocol):
         self.transport.abort()
 
     def stop(self) -> None:
-        """The worker drains: end now if idle, after the answer otherwise."""
+        """The worker drains: end after the answer, or now if idle and it says so."""
         if not self._is_serving:
             self.wake()
 

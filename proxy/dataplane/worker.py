@@ -32,7 +32,9 @@ from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
 from proxy.dataplane.control import Control
 from proxy.dataplane.door import Door
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.ending import Ending
 from proxy.dataplane.idle import IdleConnections
+from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.stats import Stats
 from proxy.errors import ErrorKind, RequestError
@@ -65,13 +67,13 @@ class Worker:
         self.connections: set[Downstream] = set()
         self.suspects: set[Downstream] = set()
         self.outbox = Outbox(loop)
-        self.is_draining = False
+        self.is_draining = self.closes_idle = False
         self.doors: list[Door] = []
         self.done = asyncio.Event()
-        self._emptied = asyncio.Event()
+        self.ending = Ending(self)
+        self.orphan = Orphan(self)
         self._is_following = False
-        self._draining: asyncio.Task[None] | None = None
-        self.control: Control | None = None
+        self.control: Control | Heir | None = None
         self._trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
         self._panics: set[str] = set()
         self._loop_lag = 0.0
@@ -94,7 +96,7 @@ class Worker:
         self.connections.discard(client)
         self.suspects.discard(client)
         if self.is_draining and not self.connections:
-            self._emptied.set()
+            self.ending.hurry()
 
     def is_trusted(self, client: str) -> bool:
         """Whether this address is one of `trusted_proxies`."""
@@ -126,7 +128,7 @@ class Worker:
             if backend is not None:
                 self.pools[message.pool].probe_passed(backend, monotonic())
         elif isinstance(message, Drain):
-            self._draining = self.loop.create_task(self.drain(message.timeout))
+            self.ending.begin(message.timeout, closes_idle=message.closes_idle)
 
     def _take(self, snapshot: Snapshot) -> None:
         if snapshot.version <= self.snapshot_version:
@@ -245,36 +247,16 @@ class Worker:
         if self.is_draining:
             self.done.set()
         else:
-            self._draining = self.loop.create_task(self.drain(ORPHAN_DRAIN))
-
-    async def drain(self, timeout: float) -> None:
-        """Take nothing new, finish what runs within `timeout` seconds, then end."""
-        if self.is_draining:
-            return
-        self.is_draining = True
-        for door in self.doors:
-            door.close()
-        for client in list(self.connections):
-            client.stop()
-        if self.connections:
-            self.loop.call_later(timeout, self._emptied.set)
-            await self._emptied.wait()
-        for client in list(self.connections):
-            client.abort()
-        for idle in self.idle.values():
-            idle.close()
-        if self.control is not None:
-            await self.control.say_last(self.report(monotonic(), final=True))
-        self.done.set()
+            self.ending.begin(ORPHAN_DRAIN, closes_idle=True)
 
     async def serve(self, control: socket.socket, listeners: list[socket.socket]) -> None:
         """Serve until drained."""
-        self.control = await Control.over(control, self.heed)
-        await self.control.first_snapshot(lambda: self.snapshot_version > 0)
+        self.control = led = await Control.over(control, self.heed, self.orphan.begin)
+        await led.first_snapshot(lambda: self.snapshot_version > 0)
         self.doors = [Door(sock, self._client_at) for sock in listeners]
         for door in self.doors:
             await door.open()
-        self.control.send(Started(self.number, os.getpid(), self.snapshot_version))
+        led.send(Started(self.number, os.getpid(), self.snapshot_version))
         self.sweep()
         gc.collect()
         gc.freeze()

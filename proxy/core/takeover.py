@@ -1,0 +1,61 @@
+"""What a worker without a supervisor and the supervisor that takes over from the dead one say to each other.
+
+The worker listens on an abstract Unix socket under `PREFIX`. A supervisor that connects gets an Offer, together with
+the worker's listening sockets, and Words every second; it sends an Order once its own workers serve. One line of JSON
+each, because the two may be of different versions. Who may connect, and how, is the planes' matter.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from proxy.core.messages import Report
+from proxy.core.portable import dump, load
+
+PREFIX = "failover-proxy/orphan/"
+"""Of the names of the sockets, in the abstract namespace; a process id and a random part follow."""
+LINE_MAX = 16 * 1024 * 1024
+"""Bytes of a line: a Report of ten thousand routes is far below."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A worker's first words."""
+
+    pid: int
+    sockets: int
+    """How many listening sockets come with the first byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a worker has counted, once a second and at its end."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Take nothing new, finish what runs within so many seconds, end."""
+
+    drain: float
+    closes_idle: bool = False
+    """Whether idle connections are closed at once, and not after one more request or `client_idle`."""
+
+
+def to_line(value: Offer | Word | Order) -> bytes:
+    """One value as a line."""
+    return json.dumps(dump(value), separators=(",", ":")).encode() + b"\n"
+
+
+def from_line(kind: type[T], line: bytes) -> T:
+    """The value that a line holds. Raises ValueError."""
+    try:
+        document: Any = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return load(kind, document)

@@ -1,0 +1,119 @@
+"""Promises of `proxy.dataplane.ending`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+
+import pytest
+
+from proxy.core.messages import Snapshot
+from proxy.core.settings import Address, ListenerSettings, RouteSettings, Settings, StaticAnswer
+from proxy.dataplane.door import Door
+from proxy.dataplane.worker import Worker
+
+PATIENCE = 10
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+async def worker() -> Worker:
+    """Answers every request by itself."""
+    worker = Worker(0, asyncio.get_running_loop(), random.Random(1))
+    route = RouteSettings("all", answer=StaticAnswer(body="hello"))
+    worker.heed(Snapshot(1, 1, Settings((ListenerSettings("web", Address("127.0.0.1", 0)),), (), (route,)), {}))
+    worker.doors = [Door(socket.create_server(("127.0.0.1", 0)), worker._client_at)]
+    await worker.doors[0].open()
+    return worker
+
+
+async def connect(worker: Worker) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that has had one request answered."""
+    host, port = worker.doors[0]._sock.getsockname()
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(REQUEST)
+    await answer(reader)
+    return reader, writer
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(PATIENCE):
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(5)
+        return head.lower()
+
+
+async def test_an_idle_connection_is_closed_at_once_where_that_is_the_order(worker: Worker) -> None:
+    reader, writer = await connect(worker)
+
+    worker.ending.begin(60.0, closes_idle=True)
+
+    assert b"" == await asyncio.wait_for(reader.read(), PATIENCE)
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    writer.close()
+
+
+async def test_an_idle_connection_may_else_ask_once_more_and_is_told_that_it_closes(worker: Worker) -> None:
+    """A request that crosses the end of its connection would be lost."""
+    reader, writer = await connect(worker)
+
+    worker.ending.begin(60.0, closes_idle=False)
+    await asyncio.sleep(0)
+    writer.write(REQUEST)
+
+    assert b"connection: close" in await answer(reader)
+    assert b"" == await asyncio.wait_for(reader.read(), PATIENCE)
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    writer.close()
+
+
+async def test_time_ends_what_does_not_end_by_itself(worker: Worker) -> None:
+    reader, writer = await connect(worker)
+
+    worker.ending.begin(0.01, closes_idle=False)
+
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    assert b"" == await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+
+
+async def test_a_second_order_hastens_the_first(worker: Worker) -> None:
+    reader, writer = await connect(worker)
+    worker.ending.begin(3600.0, closes_idle=False)
+
+    worker.ending.begin(0.01, closes_idle=False)
+
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    writer.close()
+    reader.feed_eof()
+
+
+async def test_a_second_order_does_not_put_the_first_off(worker: Worker) -> None:
+    _, writer = await connect(worker)
+    worker.ending.begin(0.05, closes_idle=False)
+
+    worker.ending.begin(3600.0, closes_idle=False)
+
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    writer.close()
+
+
+async def test_a_connection_that_was_accepted_just_before_is_served(worker: Worker) -> None:
+    host, port = worker.doors[0]._sock.getsockname()
+    clients = [socket.create_connection((host, port)) for _ in range(20)]
+    for client in clients:
+        client.setblocking(False)
+        client.send(REQUEST)
+    reader, writer = await connect(worker)  # all are inside, or at the door
+
+    worker.ending.begin(60.0, closes_idle=False)
+
+    loop = asyncio.get_running_loop()
+    answers = [await asyncio.wait_for(loop.sock_recv(client, 1000), PATIENCE) for client in clients]
+    assert [b"HTTP/1.1 200 OK"] * 20 == [one[:15] for one in answers]
+    for client in clients:
+        client.close()
+    writer.close()
+    reader.feed_eof()
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)

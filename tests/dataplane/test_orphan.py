@@ -1,0 +1,174 @@
+"""Promises of `proxy.dataplane.orphan`: a worker in this process, and a test that plays the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.core.takeover import PREFIX, Offer, Order, Word, from_line, to_line
+from proxy.dataplane import orphan
+from proxy.dataplane.door import Door
+from proxy.dataplane.worker import Worker
+
+PATIENCE = 10
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    """A worker with one listening socket whose supervisor has just gone."""
+    worker = Worker(0, asyncio.get_running_loop(), random.Random(1))
+    listener = socket.create_server(("127.0.0.1", 0))
+    worker.doors = [Door(listener, worker._client_at)]
+    await worker.doors[0].open()
+    worker.orphan.begin()
+    yield worker
+    worker.ending.begin(0.0, closes_idle=True)
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    assert worker.orphan._task is not None
+    worker.orphan._task.cancel()
+    await asyncio.wait([worker.orphan._task])
+
+
+async def name_of_the_socket() -> str:
+    wanted = f"@{PREFIX}{os.getpid()}/"
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for line in Path("/proc/self/net/unix").read_text().splitlines():
+                if wanted in line:
+                    return "\0" + line.split("@", 1)[1]
+            await asyncio.sleep(0)
+
+
+class Supervisor:
+    """The one that takes over."""
+
+    def __init__(self, sock: socket.socket, offer: Offer, sockets: list[socket.socket]) -> None:
+        self.offer, self.sockets = offer, sockets
+        self._sock = sock
+        self._rest = b""
+
+    @classmethod
+    async def connect(cls) -> Supervisor:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(sock, await name_of_the_socket())
+        readable = asyncio.Event()
+        loop.add_reader(sock, readable.set)
+        await asyncio.wait_for(readable.wait(), PATIENCE)
+        loop.remove_reader(sock)
+        data, fds, _, _ = socket.recv_fds(sock, 65536, 16)
+        line, _, rest = data.partition(b"\n")
+        one = cls(sock, from_line(Offer, line), [socket.socket(fileno=fd) for fd in fds])
+        one._rest = rest
+        return one
+
+    async def hear(self) -> Word | None:
+        """The next counts; None at the end."""
+        loop = asyncio.get_running_loop()
+        while b"\n" not in self._rest:
+            data = await asyncio.wait_for(loop.sock_recv(self._sock, 65536), PATIENCE)
+            if not data:
+                return None
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return from_line(Word, line)
+
+    def say(self, data: bytes) -> None:
+        self._sock.send(data)
+
+    def close(self) -> None:
+        self._sock.close()
+        for one in self.sockets:
+            one.close()
+
+
+async def test_an_heir_gets_the_very_sockets_and_the_counts(worker: Worker) -> None:
+    worker.stats.client_aborts = 3
+
+    heir = await Supervisor.connect()
+
+    assert Offer(os.getpid(), 1) == heir.offer
+    assert [worker.doors[0]._sock.getsockname()] == [one.getsockname() for one in heir.sockets]
+    assert os.fstat(heir.sockets[0].fileno()).st_ino == os.fstat(worker.doors[0].fileno()).st_ino
+    word = await heir.hear()
+    assert word is not None
+    assert (3, False) == (word.report.client_aborts, word.report.final)
+    heir.close()
+
+
+async def test_it_drains_when_told_and_its_last_word_is_final(worker: Worker) -> None:
+    heir = await Supervisor.connect()
+    await heir.hear()
+
+    heir.say(to_line(Order(5.0)))
+
+    word = await heir.hear()
+    assert word is not None
+    assert word.report.final
+    assert await heir.hear() is None
+    assert worker.done.is_set()
+    heir.close()
+
+
+async def test_an_heir_that_dies_is_followed_by_another(worker: Worker) -> None:
+    (await Supervisor.connect()).close()
+
+    second = await Supervisor.connect()
+
+    assert 1 == len(second.sockets)
+    assert not worker.is_draining
+    second.close()
+
+
+async def test_a_second_heir_waits_for_the_end_of_the_first(worker: Worker) -> None:
+    first = await Supervisor.connect()
+    waiting = asyncio.create_task(Supervisor.connect())
+    await first.hear()
+    assert not waiting.done()
+
+    first.close()
+
+    second = await asyncio.wait_for(waiting, PATIENCE)
+    assert 1 == len(second.sockets)
+    second.close()
+
+
+@pytest.mark.parametrize("nonsense", [b"{}}\n", b"x" * 10_000])
+async def test_nonsense_drains_nothing(worker: Worker, nonsense: bytes) -> None:
+    heir = await Supervisor.connect()
+    await heir.hear()
+
+    heir.say(nonsense)
+    heir.close()
+
+    again = await Supervisor.connect()
+    assert not worker.is_draining
+    again.close()
+
+
+async def test_another_user_is_sent_away(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphan, "_user_of", lambda sock: 12345)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, await name_of_the_socket())
+
+    assert b"" == await asyncio.wait_for(loop.sock_recv(sock, 100), PATIENCE)
+    sock.close()
+
+
+async def test_as_long_as_an_heir_leads_a_signal_changes_nothing(worker: Worker) -> None:
+    heir = await Supervisor.connect()
+    await heir.hear()
+
+    worker.obey_as_orphan()
+
+    assert not worker.is_draining
+    heir.close()
