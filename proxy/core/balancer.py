@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from proxy.core.model import Backend
 from proxy.core.settings import PoolSettings
@@ -36,9 +36,8 @@ class Balancer(Protocol):
         """The Backend that gets the request."""
 
 
-@runtime_checkable
 class Learner(Protocol):
-    """A Balancer that learns from how Attempts end."""
+    """A Balancer that learns from how Attempts end: it has an `observe`."""
 
     def observe(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
         """An Attempt ended after `duration` seconds."""

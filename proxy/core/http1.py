@@ -270,10 +270,16 @@ class ResponseHead:
     """As announced; -1: not."""
     upgrade = b""
 
-    def __init__(self, head: bytes, limits: Limits, *, to_head: bool = False) -> None:
-        """Read a head that ends with an empty line; raises ResponseError. `to_head`: the request was a HEAD."""
+    def __init__(
+        self, head: bytes, limits: Limits, *, to_head: bool = False, match: re.Match[bytes] | None = None
+    ) -> None:
+        """Read a head that ends with an empty line; raises ResponseError.
+
+        `to_head`: the request was a HEAD. `match`: what `PLAIN_ANSWER` found in it, if it was asked already.
+        """
         self.head = head
-        match = None if to_head else PLAIN_ANSWER.fullmatch(head)
+        if match is None and not to_head:
+            match = PLAIN_ANSWER.fullmatch(head)
         self.is_plain = match is not None and self._take(match, limits)
         if not self.is_plain:
             self._read(head, limits, to_head=to_head)
@@ -284,10 +290,8 @@ class ResponseHead:
         match = PLAIN_ANSWER.match(data)
         if match is None:
             return None
-        self = cls.__new__(cls)
-        self.head = data[: match.end()]
-        self.is_plain = self._take(match, limits)
-        return self if self.is_plain else None
+        head = cls(data[: match.end()], limits, match=match)
+        return head if head.is_plain else None
 
     def _take(self, match: re.Match[bytes], limits: Limits) -> bool:
         status, before, length, after = match.groups()

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import inf
+from typing import cast
 
 from proxy.core.balancer import ALGORITHMS, Balancer, Keyed, Learner, load
 from proxy.core.breaker import BreakerState, Transition
@@ -34,7 +35,7 @@ class Tier:
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
         self.backends = tuple(backends)
         self.balancer: Balancer = ALGORITHMS[settings.balance](settings, self.backends)
-        self.learner = self.balancer if isinstance(self.balancer, Learner) else None
+        self.learner = cast("Learner", self.balancer) if hasattr(self.balancer, "observe") else None
         self.candidates: tuple[Backend, ...] = ()
         self.share = 0.0
 

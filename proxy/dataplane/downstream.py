@@ -75,13 +75,14 @@ class Downstream(asyncio.Protocol):
         "worker",
     )
 
+    transport: asyncio.Transport
+    forwarding: Forwarding
+
     def __init__(self, worker: Worker) -> None:
         # Per process
         self.worker = worker
         # Per connection
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.client = ""
-        self.forwarding: Forwarding = cast("Forwarding", None)
         self.buffer = b""
         self.deadline = inf
         self.is_expired = self.is_gone = self.has_ended = self.is_write_paused = False

@@ -56,11 +56,12 @@ class Upstream(asyncio.Protocol):
         "tunnel",
     )
 
+    transport: asyncio.Transport
+
     def __init__(self, home: IdleConnections, limits: Limits) -> None:
         # Per connection
         self.home = home
         self._limits = limits
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.owner: Downstream | None = None
         self.requests = 0
         self.idle_since = 0.0
