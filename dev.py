@@ -27,6 +27,8 @@ DEV = "requirements-dev.lock"
 VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 """The Pythons for which every locked package has a wheel."""
 FAST_TESTS = ["tests/core", "tests/sim", "tests/config"]
+WIRE_TESTS = "tests/e2e/wire"
+"""Real processes, but nothing that depends on their speed."""
 
 
 class Command(NamedTuple):
@@ -189,11 +191,13 @@ def bench_quick() -> int:
 
 
 def test() -> int:
-    """Run every test: what is alone with itself in parallel, what starts processes and measures time on its own."""
+    """Run every test: what measures no time in parallel, what starts processes and measures time on its own."""
+    parallel = sorted(str(path) for path in Path("tests").glob("*") if path.name.startswith("test_") or path.is_dir())
+    parallel = [path for path in parallel if Path(path).name not in ("e2e", "__pycache__")]
     return in_turn(
         {
-            "unit tests": pytest("-n", "2", "--ignore", "tests/e2e", "tests"),
-            "end-to-end tests": pytest("tests/e2e"),
+            "unit and wire tests": pytest("-n", "2", *parallel, WIRE_TESTS),
+            "end-to-end tests": pytest("--ignore", WIRE_TESTS, "tests/e2e"),
         }
     )
 

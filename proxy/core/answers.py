@@ -11,6 +11,9 @@ from proxy.core.http1 import RequestHead
 from proxy.core.settings import Redirect, StaticAnswer
 from proxy.errors import ERRORS, ErrorKind, RequestError
 
+ALLOW = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""The methods that everybody knows; others pass as well, but TRACE and CONNECT."""
+
 
 def reason_phrase(status: int) -> bytes:
     """The words beside a status; empty for one that nobody has named."""
@@ -96,7 +99,7 @@ def bad_request(error: RequestError, request: RequestHead | None = None, *, clos
         b"Proxy-Status: " + proxy_status(error.kind, details=error.detail),
     ]
     if error.status == 405:
-        fields.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+        fields.append(ALLOW)
     return message(error.status, fields, json.dumps(document).encode(), request=request, close=close)
 
 
@@ -105,5 +108,7 @@ def static(answer: StaticAnswer | Redirect, request: RequestHead, *, close: bool
     if isinstance(answer, Redirect):
         location = answer.to.encode().replace(b"{path}", request.target).replace(b"{host}", request.authority)
         return message(answer.status, [b"Location: " + location], b"", request=request, close=close)
+    if request.max_forwards == 0:
+        return message(answer.status, [ALLOW], b"", request=request, close=close)
     fields = [b"Content-Type: " + answer.content_type.encode()]
     return message(answer.status, fields, answer.body.encode(), request=request, close=close)

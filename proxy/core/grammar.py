@@ -8,7 +8,9 @@ from __future__ import annotations
 import enum
 import re
 from functools import lru_cache
+from typing import cast
 
+from proxy.core.settings import Limits
 from proxy.errors import RequestError, ResponseError
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -19,6 +21,10 @@ STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80
 """llhttp lets control bytes, NUL among them, through in a reason."""
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,}\]|(?:[!$&'()*+,;=\-._~0-9A-Za-z]|%[0-9A-Fa-f]{2})+)(?::[0-9]{1,5})?")
 ABSOLUTE_TARGET = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)([^#]*)")
+
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
+_NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
+_BEGIN_OF_ANSWER = b"HTTP/1."
 
 _FIELDS = (
     rb"connection|content-length|expect|forwarded|host|keep-alive|max-forwards|proxy-[^:]*|te|trailer|"
@@ -96,6 +102,35 @@ def request_line(line: bytes) -> list[bytes]:
     if method in REFUSED_METHODS:
         raise RequestError(*REFUSED_METHODS[method])
     return parts
+
+
+def without_empty_lines(begun: bytes) -> bytes:
+    """Empty lines before a request mean nothing (RFC 9112, section 2.2), however they are cut."""
+    return begun[cast("re.Match[bytes]", _EMPTY_LINES.match(begun)).end() :]
+
+
+def is_spoilt(begun: bytes, start: int = 0) -> bool:
+    """Whether no more bytes can make a head of this: a control byte, or a CR or LF alone, at `start` or behind it.
+
+    Who speaks another protocol may never send the empty line that ends a head; it need not be waited for.
+    """
+    return _NEVER_IN_A_HEAD.search(begun, start) is not None
+
+
+def check_begun(begun: bytes, limits: Limits, start: int = 0) -> None:
+    """Refuse a request's head of which this much has come, if the rest can't save it; `start`: see `is_spoilt`."""
+    line_end = begun.find(b"\n", 0, limits.request_line + 2)
+    if line_end < 0 and len(begun) > limits.request_line:
+        raise RequestError(414, "the request line is too long")
+    if len(begun) > limits.header_bytes + max(line_end, 0) or begun.count(b"\n") > limits.headers + 1:
+        raise RequestError(431, "the head is too large")
+    if is_spoilt(begun, start):
+        raise RequestError(400, "the head can't be read")
+
+
+def is_no_answer(begun: bytes, start: int = 0) -> bool:
+    """As `is_spoilt`, for an answer; bytes that begin like none are none."""
+    return not _BEGIN_OF_ANSWER.startswith(begun[:7]) or is_spoilt(begun, start)
 
 
 @lru_cache(maxsize=1024)

@@ -157,6 +157,11 @@ def is_chunked_for(request: RequestHead, response: ResponseHead) -> bool:
     return response.body in (CHUNKED, UNTIL_CLOSE) and request.minor == 1
 
 
+def ends_with_connection(request: RequestHead, response: ResponseHead) -> bool:
+    """Whether the client must take the connection's end for the body's: HTTP/1.0 knows no chunks."""
+    return request.minor == 0 and response.body in (CHUNKED, UNTIL_CLOSE)
+
+
 def downstream_head(request: RequestHead, response: ResponseHead, *, close: bool, proxy_status: bytes = b"") -> bytes:
     """The head that goes to the client, up to and with its empty line."""
     head = response.head

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from proxy.core.http1 import RequestHead
-from proxy.core.settings import RouteSettings
+from proxy.core.settings import RouteSettings, StaticAnswer
 
 
 class Route:
@@ -142,6 +143,11 @@ class Router:
                 if found is not None:
                     yield found
                 dot = host.find(b".", dot + 1)
+
+
+def last_hop(route: Route) -> Route:
+    """The same Route for a request that may go no further (RFC 9110, section 7.6.2): it is answered here."""
+    return Route(route.number, replace(route.settings, answer=StaticAnswer()))
 
 
 def hostname(authority: bytes) -> bytes:

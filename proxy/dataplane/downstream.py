@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
-from proxy.core.grammar import END_OF_HEAD
+from proxy.core.grammar import END_OF_HEAD, check_begun, without_empty_lines
 from proxy.core.headers import Forwarding
 from proxy.core.http1 import RequestHead
 from proxy.dataplane.exchange import Exchange
@@ -314,8 +314,8 @@ class Downstream(asyncio.Protocol):
         if self.is_write_paused:
             return None
         buffer = self.buffer
-        if buffer[0] == CR and not self._searched:
-            buffer = self._without_empty_line(buffer)
+        if buffer[0] == CR and self._searched <= 1:
+            self.buffer = buffer = without_empty_lines(buffer)
         end = buffer.find(END_OF_HEAD, self._searched)
         if end < 0:
             self._check_start(buffer)
@@ -323,14 +323,6 @@ class Downstream(asyncio.Protocol):
         end += 4
         self.buffer = buffer[end:]
         return RequestHead(buffer[:end], self.worker.limits, self.client)
-
-    def _without_empty_line(self, buffer: bytes) -> bytes:
-        """One empty line before a request is ignored (RFC 9112, section 2.2), a second one is not."""
-        if buffer[:3] == b"\r\n\r":
-            raise RequestError(400, "empty lines before the request")
-        if buffer.startswith(b"\r\n"):
-            self.buffer = buffer = buffer[2:]
-        return buffer
 
     def _is_over(self) -> bool:
         """Whether no further request is to be served. Raises RequestError for one that comes too slowly."""
@@ -342,15 +334,10 @@ class Downstream(asyncio.Protocol):
 
     def _check_start(self, buffer: bytes) -> None:
         """Look at a head that is not whole; the limits hold while reading."""
-        limits = self.worker.limits
-        line_end = buffer.find(b"\n", 0, limits.request_line + 2)
-        if line_end < 0 and len(buffer) > limits.request_line:
-            raise RequestError(414, "the request line is too long")
-        if len(buffer) > limits.header_bytes + max(line_end, 0) or buffer.count(b"\n") > limits.headers + 1:
-            raise RequestError(431, "the head is too large")
-        if not self._searched and buffer:
+        check_begun(buffer, self.worker.limits, max(0, self._searched - 1))
+        if not self._searched:
             self.arm(monotonic() + self.worker.timeouts.request_head)
-        self._searched = max(1, len(buffer) - 3) if len(buffer) > 1 else 0
+        self._searched = max(1, len(buffer) - 3)
 
     # Ends
 

@@ -13,7 +13,7 @@ from proxy.core import answers
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.grammar import CHUNKED, UNTIL_CLOSE
-from proxy.core.headers import downstream_head, interim_head, is_chunked_for, upstream_head
+from proxy.core.headers import downstream_head, ends_with_connection, interim_head, is_chunked_for, upstream_head
 from proxy.core.holding import hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.retry import Outcome, answered
@@ -80,6 +80,8 @@ class Exchange:
         self._enter(worker.pools[route.pool or route.choose(worker.rng)])
         self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng)
         try:
+            if self._upload is not None:
+                self._check_client()
             decision = dispatch.start(self._started)
             while type(decision) is not Relay:
                 if type(decision) is Attempt:
@@ -293,10 +295,6 @@ class Exchange:
         is_unread = self._request.has_body if self._upload is None else not self._upload.is_complete
         return not self._request.is_keep_alive or self._worker.is_draining or is_unread
 
-    def _ends_with_connection(self, response: ResponseHead) -> bool:
-        """Whether the client must take the connection's end for the body's: HTTP/1.0 knows no chunks."""
-        return self._request.minor == 0 and response.body in {CHUNKED, UNTIL_CLOSE}
-
     def _relay_plain(self) -> bool:
         """Pass on a whole plain answer that needs nothing more; False if it is not one."""
         client, request, upstream = self._client, self._request, self._upstream
@@ -325,7 +323,7 @@ class Exchange:
         assert upstream is not None
         response = upstream.head
         assert response is not None
-        close = self._must_close() or self._ends_with_connection(response)
+        close = self._must_close() or ends_with_connection(request, response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         if response.status == 101:
             return await self._switch(upstream, head)
@@ -381,7 +379,7 @@ class Exchange:
             answer = answers.refusal(refuse, request, attempts=attempts, close=close)
             return self._answer_here(answer, refuse.status, self._pool.name, close=close)
         response, pieces, trailer = self._answer
-        close = close or self._ends_with_connection(response)
+        close = close or ends_with_connection(request, response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         answer = whole(head, pieces, trailer, chunked=is_chunked_for(request, response))
         return self._answer_here(answer, response.status, self._pool.name, close=close)

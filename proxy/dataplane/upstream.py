@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError
-from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY
+from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
 from proxy.core.http1 import ResponseHead
 from proxy.core.retry import NOT_SENT, Outcome, Progress
 from proxy.core.settings import Limits
@@ -229,6 +229,8 @@ class Upstream(asyncio.Protocol):
             self.buffer = buffer
             if len(buffer) > self._limits.header_bytes:
                 self.fail(ResponseError("the head is too large", ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE))
+            elif is_no_answer(buffer, max(0, len(buffer) - len(data) - 1)):
+                self.fail(ResponseError("not an HTTP/1 answer"))
             return
         end += 4
         try:

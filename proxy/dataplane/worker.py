@@ -27,7 +27,7 @@ from proxy.core.http1 import RequestHead
 from proxy.core.messages import BreakerNews, Drain, Message, PoolNews, ProbePassed, Report, Snapshot, Started
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
-from proxy.core.routing import Route, Router
+from proxy.core.routing import Route, Router, last_hop
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
 from proxy.dataplane.control import Control
 from proxy.dataplane.door import Door
@@ -107,8 +107,11 @@ class Worker:
         route = self.router.find(request)
         if route is None:
             raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
-        if not request.is_plain and is_loop(request):
-            raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
+        if not request.is_plain:
+            if is_loop(request):
+                raise RequestError(508, "the request has passed this proxy before", ErrorKind.PROXY_LOOP_DETECTED)
+            if request.max_forwards == 0:
+                return last_hop(route)
         return route
 
     def make_id(self) -> bytes:

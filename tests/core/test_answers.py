@@ -5,7 +5,7 @@ import json
 import h11
 import pytest
 
-from proxy.core.answers import bad_request, message, proxy_status, reason_phrase, refusal, static
+from proxy.core.answers import ALLOW, bad_request, message, proxy_status, reason_phrase, refusal, static
 from proxy.core.dispatch import Refuse
 from proxy.core.http1 import RequestHead
 from proxy.core.settings import Redirect, StaticAnswer
@@ -184,3 +184,11 @@ def test_a_route_may_redirect_and_keep_path_and_host() -> None:
 
     assert (301, b"", [b"close"]) == (response.status_code, body, field(response, b"connection"))
     assert [b"https://shop.example/new/a?b=c"] == field(response, b"location")
+
+
+def test_a_request_that_may_go_no_further_is_told_which_methods_there_are() -> None:
+    """RFC 9110, section 7.6.2: whoever may not forward it answers as if it were meant."""
+    response, body = read(static(StaticAnswer(), request("OPTIONS", "/", "Max-Forwards: 0"), close=False), "OPTIONS")
+
+    assert (200, b"", [b"0"]) == (response.status_code, body, field(response, b"content-length"))
+    assert [ALLOW.removeprefix(b"Allow: ")] == field(response, b"allow")

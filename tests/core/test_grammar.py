@@ -5,15 +5,20 @@ import pytest
 from proxy.core.grammar import (
     FORWARDED,
     UNNAMEABLE,
+    check_begun,
     check_coding,
     content_length,
     expects_continue,
     is_host,
+    is_no_answer,
+    is_spoilt,
     options_of,
     request_line,
     response_length,
     with_nominated,
+    without_empty_lines,
 )
+from proxy.core.settings import Limits
 from proxy.errors import RequestError, ResponseError
 
 HEAD = b"GET / HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-b: 2\r\nx-a: 3\r\n\r\n"
@@ -100,3 +105,55 @@ def test_a_field_that_is_cut_already_is_cut_once() -> None:
 
 def test_nobody_can_name_away_what_we_write_ourselves() -> None:
     assert FORWARDED <= UNNAMEABLE
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r", b"GET / HTTP/1.1", HEAD[:-2], HEAD[:-1], b"X: \t\x80\xff"])
+def test_a_head_that_may_still_become_one_is_waited_for(begun: bytes) -> None:
+    assert not is_spoilt(begun)
+    check_begun(begun, Limits())
+
+
+@pytest.mark.parametrize("begun", [b"a\n", b"\n", b"a\rb", b"\r\r\n", b"\x00", b"\x16\x03\x01", b"a\x7f", b"a\x0bb"])
+def test_a_head_that_can_become_none_is_not_waited_for(begun: bytes) -> None:
+    """Its sender may speak another protocol, and never send an empty line."""
+    assert is_spoilt(begun)
+    with pytest.raises(RequestError) as error:
+        check_begun(begun, Limits())
+    assert 400 == error.value.status
+
+
+def test_what_was_looked_at_before_is_not_looked_at_again_but_for_the_cr_at_its_end() -> None:
+    assert not is_spoilt(b"\n" + b"a" * 9, 2)
+    assert not is_spoilt(b"a\r\nb", 1)
+    assert is_spoilt(b"a\rb", 1)
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"G" * 11, 414),
+        (b"G" * 11 + b"\r\n", 414),
+        (b"GET\r\n" + b"a" * 40, 431),
+        (b"GET\r\na\r\nb\r\nc\r\n", 431),
+    ],
+)
+def test_the_limits_of_a_head_hold_before_it_is_whole(begun: bytes, status: int) -> None:
+    with pytest.raises(RequestError) as error:
+        check_begun(begun, Limits(request_line=10, headers=2, header_bytes=40))
+
+    assert status == error.value.status
+
+
+@pytest.mark.parametrize("begun", [b"", b"H", b"HTTP/1.", b"HTTP/1.1 200 OK\r\nX: a\r\n"])
+def test_an_answer_that_may_still_become_one_is_waited_for(begun: bytes) -> None:
+    assert not is_no_answer(begun)
+
+
+@pytest.mark.parametrize("begun", [b"SSH-2.0\r\n", b"h", b"HTTP/2", b"\x15\x03", b"HTTP/1.1 200 OK\nX: a\n\n"])
+def test_an_answer_that_can_become_none_is_not_waited_for(begun: bytes) -> None:
+    assert is_no_answer(begun)
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r", b"GET", b"\rGET", b"\nGET"])
+def test_only_whole_empty_lines_before_a_request_mean_nothing(begun: bytes) -> None:
+    assert begun == without_empty_lines(b"\r\n\r\n" + begun)

@@ -4,6 +4,7 @@ import pytest
 
 from proxy.core.headers import (
     downstream_head,
+    ends_with_connection,
     interim_head,
     is_chunked_for,
 )
@@ -106,6 +107,23 @@ def test_a_client_of_http_1_0_gets_no_chunks() -> None:
 
     assert not is_chunked_for(request, answer)
     assert [] == values(received(answer, request)[1], b"transfer-encoding")
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "does"),
+    [
+        ("HTTP/1.0", [], True),
+        ("HTTP/1.0", ["Transfer-Encoding: chunked"], True),
+        ("HTTP/1.0", ["Content-Length: 2"], False),
+        ("HTTP/1.1", [], False),
+    ],
+)
+def test_a_body_ends_with_the_connection_where_the_client_can_see_no_other_end(
+    version: str,
+    fields: list[str],
+    does: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    assert does is ends_with_connection(head(f"GET / {version}"), response(*fields))
 
 
 @pytest.mark.parametrize("line", ["HTTP/1.1 204 No Content", "HTTP/1.1 103 Early Hints"])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.http1 import RequestHead
-from proxy.core.routing import Router, hostname
-from proxy.core.settings import Match, RouteSettings
+from proxy.core.routing import Router, hostname, last_hop
+from proxy.core.settings import Match, RouteSettings, StaticAnswer
 from tests.core.pools import LIMITS
 
 HOSTS = ["", "a.example", "b.a.example", "*.a.example", "*.example"]
@@ -252,3 +252,10 @@ def test_routes_say_what_they_are() -> None:
 
     assert "<Router 2 routes>" == repr(both)
     assert "<Route 1 r1>" == repr(both.routes[1])
+
+
+def test_a_request_that_may_go_no_further_has_the_same_route_and_an_answer_of_ours() -> None:
+    route = router(Match()).routes[0]
+    last = last_hop(route)
+
+    assert (route.number, route.name, StaticAnswer()) == (last.number, last.name, last.settings.answer)
