@@ -365,10 +365,11 @@ class Exchange:
         """The protocol changes: from here on bytes pass both ways."""
         client = self._client
         self._count(101, monotonic(), self._pool.name)
-        early, client.buffer = client.buffer, b""
         client.write(head + upstream.buffer)
         upstream.buffer = b""
-        await run_tunnel(client, upstream, early, self._pool.settings.timeouts.tunnel_idle)
+        await run_tunnel(client, upstream, self._upload, self._timeouts.tunnel_idle)
+        self._upstream = client.upstream = None
+        upstream.finish(self._timeouts.stall)
         self._dispatch.finish(answered(101, upstream.requests > 1), monotonic())
         return False
 

@@ -131,6 +131,17 @@ class Upstream(asyncio.Protocol):
             self.home.forget(self)
             self.transport.abort()
 
+    def finish(self, within: float) -> None:
+        """End the connection once all that the transport still holds has been written, or after so many seconds."""
+        if self.is_lost or not self.transport.get_write_buffer_size():
+            self.close()
+            return
+        self.owner = None
+        self.is_lost = True
+        self.home.forget(self)
+        self.transport.close()
+        asyncio.get_running_loop().call_later(within, self.transport.abort)
+
     def deliver(self, data: bytes) -> None:
         """Write a request's head: from here on the request counts as sent."""
         if not self.is_lost and not self.transport.is_closing():

@@ -1,4 +1,4 @@
-"""Large bodies and tunnels: all bytes arrive, the slower side sets the pace, and the proxy keeps next to nothing."""
+"""Large bodies: all bytes arrive, the slower side sets the pace, and the proxy keeps next to nothing."""
 
 from __future__ import annotations
 
@@ -143,34 +143,3 @@ async def test_a_slow_backend_slows_the_client_down_and_fills_no_memory(way: Way
     assert [hashlib.sha256(PIECE * (FLOOD // len(PIECE))).hexdigest()] == received
     assert stuck_at < FLOOD
     assert most_memory(pid) - before < MOST_KEPT
-
-
-# Tunnels
-
-
-async def test_each_side_of_a_tunnel_may_end_before_the_other(way: Way, client: Client) -> None:
-    async def switch(asked: Asked) -> None:
-        asked.send(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\nhello ")
-        heard = await asked.reader.read()
-        asked.send(heard.upper())
-        asked.writer.close()
-
-    way.backend.handler = switch
-    client.send(request("GET", "/", "Connection: upgrade", "Upgrade: shout"))
-    answer = await client.answer()
-    client.send(b"first, ")
-    client.send(b"last")
-    client.writer.write_eof()
-
-    assert (101, "shout") == (answer.status, answer.field("upgrade"))
-    assert b"hello FIRST, LAST" == await client.until_closed()
-
-
-async def test_a_refused_upgrade_is_an_ordinary_answer(way: Way, client: Client) -> None:
-    async def refuse(asked: Asked) -> None:
-        asked.answer(426, "Upgrade: websocket", body=b"no")
-
-    way.backend.handler = refuse
-    answers = [await client.ask("GET", "/", "Connection: upgrade", "Upgrade: websocket") for _ in range(2)]
-
-    assert [(426, b"no")] * 2 == [(answer.status, answer.body) for answer in answers]
