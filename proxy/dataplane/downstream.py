@@ -354,8 +354,7 @@ class Downstream(asyncio.Protocol):
         self._lingered = 0
         self.buffer = b""
         # A client that reads slowly gets its time for the answer first.
-        is_unread = self.transport.get_write_buffer_size() > 0
-        self.arm(monotonic() + LINGER + (self.worker.timeouts.stall if is_unread else 0.0))
+        self.arm(monotonic() + LINGER + bool(self.transport.get_write_buffer_size()) * self.worker.timeouts.stall)
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.resume_reading()

@@ -367,9 +367,7 @@ class Exchange:
         self._count(101, monotonic(), self._pool.name)
         client.write(head + upstream.buffer)
         upstream.buffer = b""
-        await run_tunnel(client, upstream, self._upload, self._timeouts.tunnel_idle)
-        self._upstream = client.upstream = None
-        upstream.finish(self._timeouts.stall)
+        await run_tunnel(client, upstream, self._upload, self._timeouts)
         self._dispatch.finish(answered(101, upstream.requests > 1), monotonic())
         return False
 

@@ -1,7 +1,8 @@
 """After a 101: bytes both ways, unread, with back-pressure, half-close and a bound on idleness.
 
 Each side's end is passed on behind its last byte, and the other direction goes on until it ends, too. Where one side is
-gone, what it had sent still goes to the other one (RFC 9110, section 9.3.6). Called by `exchange`, which closes both.
+gone, what it had sent still goes to the other one (RFC 9110, section 9.3.6). Called by `exchange`, which closes the
+client's connection.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from typing import TYPE_CHECKING
 from proxy.dataplane.pause import PAUSE
 
 if TYPE_CHECKING:
+    from proxy.core.settings import Timeouts
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.upload import Upload
     from proxy.dataplane.upstream import Upstream
 
 
-async def run_tunnel(client: Downstream, upstream: Upstream, upload: Upload | None, longest_idle: float) -> None:
-    """Returns when either side is gone, both have said their last, or nothing moved for `longest_idle` seconds.
+async def run_tunnel(client: Downstream, upstream: Upstream, upload: Upload | None, timeouts: Timeouts) -> None:
+    """Returns when either side is gone, both have said their last, or nothing moved for `timeouts.tunnel_idle`.
 
     `upload` is the request's body; where it is still on its way, what follows it belongs to the tunnel.
     """
-    client.arm(monotonic() + longest_idle, stall=longest_idle)
+    client.arm(monotonic() + timeouts.tunnel_idle, stall=timeouts.tunnel_idle)
     client.worker.outbox.flush()
     client.tunnel = upstream
     upstream.tunnel = client.write
@@ -48,6 +50,7 @@ async def run_tunnel(client: Downstream, upstream: Upstream, upload: Upload | No
             break
         await PAUSE
     client.tunnel = upstream.tunnel = None
+    upstream.finish(timeouts.stall)
 
 
 def _begin_reading(client: Downstream, upstream: Upstream) -> None:
