@@ -42,8 +42,10 @@ UNNAMEABLE = frozenset(
     b"host authorization content-length transfer-encoding via forwarded x-forwarded-for x-forwarded-proto "
     b"x-forwarded-host x-request-id cookie set-cookie cache-control date content-type content-encoding location".split()
 )
-"""Fields that a `Connection` header can't have removed (Apache CVE-2022-31813, Fabio CVE-2025-48865)."""
-
+"""Fields that a `Connection` header can't have removed (Apache CVE-2022-31813, Fabio CVE-2025-48865): these, and all
+that begin with `X-Forwarded-`."""
+_NO_FIELDS = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+"""Options of `Connection` that name no field; what becomes of `Upgrade` and `TE` is settled elsewhere."""
 
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 """What we write ourselves; a client's own is believed only from a trusted proxy."""
@@ -57,15 +59,14 @@ NO_TUNNEL = frozenset({b"h2c"})
 MOST_DIGITS = 18
 """Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
 
-_OF_OTHER_PROTOCOLS = (
-    b"ANNOUNCE DESCRIBE FLUSH GET_PARAMETER PAUSE PLAY PRI RECORD REDIRECT SETUP SET_PARAMETER TEARDOWN".split()
-)
-"""Methods that llhttp knows, but not as HTTP/1."""
 REFUSED_METHODS = {
     b"CONNECT": (501, "CONNECT is not supported"),
     b"TRACE": (405, "TRACE is not allowed"),
-    **dict.fromkeys(_OF_OTHER_PROTOCOLS, (501, "the method is not known")),
+    b"PRI": (501, "PRI is not a method of HTTP/1.1"),
 }
+"""All others pass. PRI begins HTTP/2 (RFC 9113, section 11.6)."""
+ANY_METHOD = b"GET"
+"""What llhttp reads in place of a request's method: it knows 46 of them, and judges what follows alike for each."""
 
 
 class Body(enum.Enum):
@@ -99,6 +100,8 @@ def request_line(line: bytes) -> list[bytes]:
         raise RequestError(505 if _VERSION.fullmatch(version) else 400, "not HTTP/1.0 or HTTP/1.1")
     if b"#" in target:
         raise RequestError(400, "the request's target is not valid")
+    if method != method.upper():
+        raise RequestError(501, "the method is not in capitals")
     if method in REFUSED_METHODS:
         raise RequestError(*REFUSED_METHODS[method])
     return parts
@@ -170,6 +173,11 @@ def check_coding(value: bytes, minor: int) -> None:
 def options_of(value: bytes) -> set[bytes]:
     """The members of a comma-separated list."""
     return {option.strip(b" \t") for option in value.split(b",")} - {b""}
+
+
+def nominated(options: set[bytes]) -> set[bytes]:
+    """The fields that these options of `Connection` have removed."""
+    return {name for name in options - UNNAMEABLE - _NO_FIELDS if not name.startswith(b"x-forwarded-")}
 
 
 def with_nominated(cuts: list[Cut], lowered: bytes, names: set[bytes]) -> list[Cut]:

@@ -15,6 +15,7 @@ import httptools
 from proxy.core.grammar import (
     ABSOLUTE_TARGET,
     ALL_FIELDS,
+    ANY_METHOD,
     BODILESS,
     CHUNKED,
     COUNTED,
@@ -26,7 +27,6 @@ from proxy.core.grammar import (
     SCAN_REQUEST,
     SCAN_RESPONSE,
     STATUS_LINE,
-    UNNAMEABLE,
     UNTIL_CLOSE,
     Body,
     Cut,
@@ -34,6 +34,7 @@ from proxy.core.grammar import (
     content_length,
     expects_continue,
     is_host,
+    nominated,
     options_of,
     request_line,
     response_length,
@@ -115,11 +116,9 @@ class RequestHead:
             raise RequestError(431, "the head is too large")
         self.method, self.target, version = request_line(head[:line_end])
         try:
-            httptools.HttpRequestParser(_SINK).feed_data(head)
+            httptools.HttpRequestParser(_SINK).feed_data(ANY_METHOD + head[len(self.method) :])
         except httptools.HttpParserUpgrade:
             pass
-        except httptools.HttpParserInvalidMethodError:
-            raise RequestError(501, "the method is not known") from None
         except httptools.HttpParserError as error:
             raise RequestError(400, f"the head can't be read: {error}") from None
         self.minor = 1 if version == b"HTTP/1.1" else 0
@@ -207,9 +206,9 @@ class RequestHead:
             self.is_keep_alive = True
         if b"upgrade" not in options or self.upgrade.lower() in NO_TUNNEL:
             self.upgrade = b""
-        nominated = options - UNNAMEABLE - {b"close", b"keep-alive", b"upgrade", b"te"}
-        if nominated:
-            self.cuts = with_nominated(self.cuts, self.lowered, nominated)
+        names = nominated(options)
+        if names:
+            self.cuts = with_nominated(self.cuts, self.lowered, names)
 
     def _other_target(self) -> bytes:
         """The path of a target that is not in origin form; the target becomes so (RFC 9112, section 3.2)."""
@@ -371,9 +370,9 @@ class ResponseHead:
             self.is_keep_alive = False
         elif b"keep-alive" in options:
             self.is_keep_alive = True
-        nominated = options - UNNAMEABLE - {b"close", b"keep-alive", b"upgrade"}
-        if nominated:
-            self.cuts = with_nominated(self.cuts, lowered, nominated)
+        names = nominated(options)
+        if names:
+            self.cuts = with_nominated(self.cuts, lowered, names)
 
     def _framing(self, coding: bytes, *, to_head: bool) -> Body:
         """RFC 9112, section 6.3, and where two readings exist, refuse."""

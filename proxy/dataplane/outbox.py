@@ -8,11 +8,18 @@ first, so that bytes keep their order. A request that waits here has not been se
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
+
+log = logging.getLogger("proxy.dataplane.outbox")
 
 
 class Recipient(Protocol):
     """A connection that can be written to."""
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What it is written to."""
 
     def deliver(self, data: bytes) -> None:
         """Write it, unless the connection is closed."""
@@ -42,4 +49,8 @@ class Outbox:
             return
         waiting, self._waiting = self._waiting, []
         for recipient, data in waiting:
-            recipient.deliver(data)
+            try:
+                recipient.deliver(data)
+            except Exception:
+                log.exception("a message could not be sent; its connection is cut")
+                recipient.transport.abort()

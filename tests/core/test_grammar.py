@@ -12,6 +12,7 @@ from proxy.core.grammar import (
     is_host,
     is_no_answer,
     is_spoilt,
+    nominated,
     options_of,
     request_line,
     response_length,
@@ -41,6 +42,9 @@ def test_a_request_line_has_three_parts() -> None:
         (b"GET /# HTTP/1.1", 400),
         (b"TRACE / HTTP/1.1", 405),
         (b"CONNECT a:1 HTTP/1.1", 501),
+        (b"PRI * HTTP/1.1", 501),
+        (b"get / HTTP/1.1", 501),
+        (b"trace / HTTP/1.1", 501),
     ],
 )
 def test_a_request_line_is_refused_with_its_own_status(line: bytes, status: int) -> None:
@@ -105,6 +109,7 @@ def test_a_field_that_is_cut_already_is_cut_once() -> None:
 
 def test_nobody_can_name_away_what_we_write_ourselves() -> None:
     assert FORWARDED <= UNNAMEABLE
+    assert {b"x-a"} == nominated({b"close", b"te", b"upgrade", b"host", b"x-forwarded-port", b"x-a", *FORWARDED})
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r", b"GET / HTTP/1.1", HEAD[:-2], HEAD[:-1], b"X: \t\x80\xff"])

@@ -82,9 +82,16 @@ def test_a_request_line_that_is_not_valid_is_400(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["FOO / HTTP/1.1", "get / HTTP/1.1", "GETX / HTTP/1.1", "CONNECT shop.example:80 HTTP/1.1"]
+    "method", ["FOO", "QUERY", "GETX", "BASELINE-CONTROL", "DESCRIBE", "SOURCE", "!#$%&'*+-.^_`|~0"]
 )
-def test_a_method_that_we_do_not_have_is_501(line: str) -> None:
+def test_any_method_in_capitals_passes_also_one_that_llhttp_does_not_know(method: str) -> None:
+    assert method.encode() == head(f"{method} / HTTP/1.1").method
+
+
+@pytest.mark.parametrize(
+    "line", ["get / HTTP/1.1", "trace / HTTP/1.1", "PRI / HTTP/1.1", "CONNECT a.example:80 HTTP/1.1"]
+)
+def test_a_method_that_does_not_pass_is_501(line: str) -> None:
     assert 501 == refused(line)
 
 

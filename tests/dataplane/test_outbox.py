@@ -2,7 +2,20 @@
 
 import asyncio
 
+import pytest
+
 from proxy.dataplane.outbox import Outbox
+
+
+class Cut(asyncio.Transport):
+    """Knows whether it was cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_cut = False
+
+    def abort(self) -> None:
+        self.is_cut = True
 
 
 class Recipient:
@@ -11,6 +24,7 @@ class Recipient:
     def __init__(self, name: str, written: list[tuple[str, bytes]]) -> None:
         self._name = name
         self._written = written
+        self.transport = Cut()
 
     def deliver(self, data: bytes) -> None:
         self._written.append((self._name, data))
@@ -56,3 +70,22 @@ async def test_what_is_sent_during_a_flush_is_not_lost() -> None:
     await asyncio.sleep(0)
 
     assert [("first", b"a"), ("second", b"more")] == written
+
+
+async def test_a_message_that_can_not_be_sent_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of that turn was lost, and who flushed for another reason failed."""
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+
+    class Broken(Recipient):
+        def deliver(self, data: bytes) -> None:
+            raise RuntimeError("a mistake of ours")
+
+    one, broken, two = Recipient("one", written), Broken("broken", written), Recipient("two", written)
+    for recipient in (one, broken, two):
+        outbox.send(recipient, b"a")
+    outbox.flush()
+
+    assert [("one", b"a"), ("two", b"a")] == written
+    assert [False, True, False] == [recipient.transport.is_cut for recipient in (one, broken, two)]
+    assert ["a message could not be sent; its connection is cut"] == caplog.messages

@@ -236,6 +236,24 @@ MORE = (
     ),
     *(
         answered(
+            f"more than {what} says shows as broken where the answer was streamed",
+            "RFC 9112 6.3",
+            begun,
+            BROKEN,
+            Act.HEARD,
+            rest,
+            Act.GONE,
+            request=post(),
+            answer_whole=True,
+            is_upstream_kept=False,
+        )
+        for what, begun, rest in (
+            ("the length", answer(HELLO) + b"he", b"llo!"),
+            ("the last chunk", answer(CHUNKED) + b"2\r\nhe\r\n", b"3\r\nllo\r\n0\r\n\r\n!"),
+        )
+    ),
+    *(
+        answered(
             f"{what} on an idle connection closes it",
             "RFC 9112 9.3.2",
             OK,

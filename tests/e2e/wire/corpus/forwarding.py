@@ -21,6 +21,7 @@ from tests.e2e.wire.case import (
     post,
 )
 from tests.e2e.wire.corpus.answers import LINE, TWO, answer
+from tests.e2e.wire.corpus.lengths import SECOND
 
 HOP = "RFC 9110 7.6.1"
 CLOSED = Got(end=End.CLOSED)
@@ -67,6 +68,7 @@ SAFE = (
     b"Content-Type: text/plain",
     b"Content-Encoding: gzip",
     b"X-Request-Id: mine",
+    b"X-Forwarded-Port: 443",
     b"Via: 1.0 elsewhere",
 )
 HOP_BY_HOP = (
@@ -106,6 +108,20 @@ HOP_BY_HOP = (
     ),
     without("Connection: close closes", b"Connection: close", got=CLOSED),
     without("Connection: close closes in any case and place", b"Connection: X-A, CLOSE ,", b"X-A: 1", got=CLOSED),
+    Case(
+        "what follows a request that closes is no request",
+        "RFC 9112 9.6",
+        (get(b"Connection: close") + SECOND,),
+        Sent(onward()),
+        CLOSED,
+    ),
+    Case(
+        "what follows a request of HTTP/1.0 is no request",
+        "RFC 9112 9.3",
+        (get(line=b"GET / HTTP/1.0") + SECOND,),
+        Sent(onward()),
+        CLOSED,
+    ),
     without("close wins over keep-alive", b"Connection: keep-alive", b"Connection: close", got=CLOSED),
     without("a word that begins with close does not close", b"Connection: closed", b"X-A: 1", kept=(b"X-A: 1",)),
     passed(
