@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import resource
 import sys
@@ -13,6 +14,10 @@ import click
 import uvloop
 
 from proxy.config import ConfigError, load
+from proxy.controlplane import handover
+from proxy.controlplane.inheritance import from_service_manager
+from proxy.controlplane.legacy import Legacy
+from proxy.controlplane.rehearsal import rehearse
 from proxy.controlplane.sockets import BoundListener, StartError
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.settings import Settings
@@ -30,21 +35,28 @@ def serve(config: Path, addresses: Path | None) -> int:
     except ConfigError as error:
         click.echo(error.render(), err=True)
         return BAD_CONFIG
-    configure(sys.stderr)
     _raise_descriptor_limit()
     try:
+        legacy = handover.receive(os.environ)
+        is_rehearsal = legacy is not None and legacy.is_rehearsal
+        configure(sys.stderr, logging.WARNING if is_rehearsal else logging.INFO)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_supervise(settings, addresses))
-    except StartError as error:
+            if legacy is not None and is_rehearsal:
+                runner.run(rehearse(settings, legacy))
+            else:
+                runner.run(_supervise(settings, addresses, legacy))
+    except (StartError, ValueError) as error:
         click.echo(f"error: {error}", err=True)
         return FAILED
     return 0
 
 
-async def _supervise(settings: Settings, addresses: Path | None) -> None:
-    supervisor = Supervisor(settings)
-    listeners, admin = supervisor.bind()
+async def _supervise(settings: Settings, addresses: Path | None, legacy: Legacy | None) -> None:
+    supervisor = Supervisor(settings, legacy=legacy)
+    inheritance = from_service_manager(os.environ) if legacy is None else handover.sockets_of(legacy)
+    listeners, admin = supervisor.bind(inheritance)
     supervisor.heed_signals()
+    handover.heed_deferred()
     for bound in (*listeners, admin):
         click.echo(f"{bound.name:<10} {_url(bound)}")
     telling = asyncio.create_task(_tell_when_ready(supervisor, admin, addresses))

@@ -44,6 +44,8 @@ def build(config: Config, token: str, folder: Path) -> Settings:
         state_dir=str(folder / config.state_dir) if config.state_dir else "",
         drain_delay=config.drain_delay,
         drain_timeout=config.drain_timeout,
+        replaced_timeout=config.replaced_timeout,
+        worker_timeout=config.worker_timeout,
         timeouts=policy(Timeouts, defaults.timeouts),
         limits=policy(Limits, defaults.limits),
         trusted_proxies=config.trusted_proxies,

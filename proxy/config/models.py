@@ -45,7 +45,7 @@ from proxy.config.policies import (
     PoolTimeouts,
     Retries,
 )
-from proxy.config.quantities import FLAG, choice, or_word, share, whole, wrong
+from proxy.config.quantities import FLAG, choice, duration_from, or_word, share, whole, wrong
 from proxy.core import settings
 from proxy.core.balancer import ALGORITHMS
 
@@ -243,6 +243,10 @@ class Config(Block):
     """At a stop, from the failing of `/readyz` to the closing of the listeners."""
     drain_timeout: Duration = SETTINGS.drain_timeout
     """At a stop, the time that requests in flight have to finish."""
+    replaced_timeout: Duration = SETTINGS.replaced_timeout
+    """When the running program is replaced, the time that the old workers have to finish downloads and tunnels."""
+    worker_timeout: Annotated[float, duration_from(2)] = SETTINGS.worker_timeout
+    """A worker that has said nothing for so long is taken for hung, killed and replaced; at least 2s."""
     trusted_proxies: tuple[Annotated[str, NETWORK], ...] = ()
     """Networks of proxies in front of this one, whose `Forwarded` and `X-Forwarded-*` are believed."""
     defaults: Defaults = Field(default_factory=Defaults)

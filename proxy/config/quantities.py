@@ -214,6 +214,18 @@ DURATION = Quantity("duration", read_duration, {"anyOf": [{"enum": [0, "0"]}, _D
 POSITIVE_DURATION = Quantity("duration", read_positive_duration, _DURATION_SCHEMA, write_duration)
 
 
+def duration_from(least: float) -> Quantity:
+    """A duration that is not shorter than so many seconds."""
+
+    def read(value: object) -> float:
+        seconds = read_duration(value)
+        if seconds < least:
+            raise WrongValueError(f"must be at least {write_duration(least)}, not {quoted(value)}")
+        return seconds
+
+    return Quantity("duration", read, _DURATION_SCHEMA, write_duration)
+
+
 # Shares
 
 _SHARE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)%")

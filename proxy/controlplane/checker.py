@@ -6,6 +6,7 @@ What a result means is decided by `core.health`; how one probe is made is in `pr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable
@@ -35,6 +36,12 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self.has_probed = asyncio.Event()
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether a probe will come, or is under way."""
+        return self._timer is not None or self._task is not None
 
     def begin(self) -> None:
         """Probe from now on, the first time (almost) at once."""
@@ -71,6 +78,7 @@ class Watch:
                 "a probe went wrong in a way that nobody foresaw",
                 extra={"fields": dict(zip(("pool", "backend"), self._record.key, strict=True))},
             )
+        self.has_probed.set()
         if self._task is not None:
             self._task = None
             self._set(self._next_delay())
@@ -113,6 +121,14 @@ class Checker:
         """Traffic says that something is wrong with this Backend."""
         if key in self._watches:
             self._watches[key].hurry()
+
+    async def first_round(self, limit: float) -> None:
+        """Wait until every Backend has been probed once, but no longer than `limit` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                for watch in list(self._watches.values()):
+                    if watch.is_probing:
+                        await watch.has_probed.wait()
 
     async def close(self) -> None:
         """End all probes."""

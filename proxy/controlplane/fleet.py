@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from proxy.controlplane.channel import Channel
+from proxy.controlplane.notify import VARIABLES
 from proxy.controlplane.sockets import BoundListener
 from proxy.core.messages import BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
 from proxy.logs import say
@@ -37,8 +38,8 @@ PAUSE_FROM = 1.0
 """From this wait on, a dead worker's sockets refuse, so that its share of new connections goes to the others."""
 LOUD_FROM = 3
 """Deaths in a series from which on the log says so."""
-SILENCE_LIMIT = 30
-"""Seconds without a word (Reports come every second) after which a worker is taken for hung and killed."""
+START_LIMIT = 30
+"""Seconds for a worker to begin to serve."""
 HANG_UP_LIMIT = 2.0
 """Seconds between the end of a process and of its control socket, whichever is first."""
 GRACE = 2.0
@@ -54,6 +55,9 @@ class Owner(Protocol):
     def openings(self) -> Iterable[BreakerNews]:
         """What a worker that begins must be told after its first Snapshot."""
 
+    def worker_timeout(self) -> float:
+        """Seconds without a word (Reports come every second) after which a worker is taken for hung and killed."""
+
     def take(self, message: Message) -> None:
         """A worker said this."""
 
@@ -62,8 +66,11 @@ class Owner(Protocol):
 
 
 def _environment() -> dict[str, str]:
-    """Ours, so that a worker finds our package where it is not installed but run from its source."""
-    environment = dict(os.environ)
+    """Ours, so that a worker finds our package where it is not installed but run from its source.
+
+    Not what a service manager means for us alone.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     if PACKAGES not in site.getsitepackages():
         paths = [environment.get("PYTHONPATH", ""), PACKAGES]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -201,11 +208,12 @@ class Worker:
 
     async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
         """A fresh interpreter, in a session of its own: Ctrl-C is the supervisor's to handle."""
-        names = [f"{one.name}={one.sockets[self.number].fileno()}" for one in self._listeners]
         arguments = ["--id", str(self.number), "--control", str(control.fileno())]
-        for name in names:
-            arguments += ["--listener", name]
-        inherited = [control.fileno(), *(one.sockets[self.number].fileno() for one in self._listeners)]
+        inherited = [control.fileno()]
+        for listener in self._listeners:
+            for sock in listener.of(self.number):
+                arguments += ["--listener", f"{listener.name}={sock.fileno()}"]
+                inherited.append(sock.fileno())
         return await asyncio.create_subprocess_exec(
             *self._command,
             *arguments,
@@ -246,15 +254,10 @@ class Worker:
         while True:
             await asyncio.sleep(1.0)
             self._silence += 1
-            if self._silence >= SILENCE_LIMIT:
-                say(
-                    log,
-                    logging.ERROR,
-                    "a worker is silent: killed",
-                    worker=self.number,
-                    pid=self.pid,
-                    seconds=SILENCE_LIMIT,
-                )
+            limit = self._owner.worker_timeout() if self.is_serving else START_LIMIT
+            if self._silence >= limit:
+                fields = {"worker": self.number, "pid": self.pid, "seconds": self._silence}
+                say(log, logging.ERROR, "a worker is silent: killed", **fields)
                 self._kill_process()
                 return
 

@@ -68,11 +68,11 @@ class Metrics(Collector):
 
     def _workers(self, totals: Totals) -> Iterator[Metric]:
         live = self._registry.tally.live
-        lags = [((str(worker),), report.loop_lag) for worker, report in live.items()]
+        lags = [((_worker(worker),), report.loop_lag) for worker, report in live.items()]
         yield _gauge(
             "event_loop_lag_seconds", "Longest delay of a worker's loop in its last Report.", ("worker",), lags
         )
-        connections = [((str(worker),), report.connections) for worker, report in live.items()]
+        connections = [((_worker(worker),), report.connections) for worker, report in live.items()]
         yield _gauge("client_connections", "Client connections.", ("worker",), connections)
         refused = [((code,), count) for code, count in totals.refused.items()]
         yield _counter("refused_messages", "Client messages that were refused.", ("code",), refused)
@@ -84,6 +84,11 @@ class Metrics(Collector):
         yield _counter("config_reloads", "Reloads of the config by result.", ("result",), reloads)
         build = [((__version__, platform.python_version()), 1)]
         yield _gauge("build_info", "1, with the versions as labels.", ("version", "python"), build)
+
+
+def _worker(number: int) -> str:
+    """Its number; of one from before a replacement or a takeover, its process id."""
+    return str(number) if number >= 0 else f"pid {-number}"
 
 
 def _requests(totals: Totals) -> Iterator[Metric]:

@@ -170,6 +170,10 @@ class Registry:
         self.tally = Tally()
         self.pools = {pool.name: PoolRecord(pool, now, was) for pool in settings.pools}
         self.reloads: dict[str, int] = {"success": 0, "failure": 0}
+        self.refresh(now)
+
+    def refresh(self, now: float) -> None:
+        """Work out anew who serves."""
         for pool in self.pools.values():
             pool.refresh(self.tally, now)
 
@@ -253,8 +257,7 @@ class Registry:
         for name, pool_counts in report.pools.items():
             if name in self.pools:
                 changes += _take_panic(self.pools[name], report.worker, panic=pool_counts.panic)
-        for pool in self.pools.values():
-            pool.refresh(self.tally, report.at)
+        self.refresh(report.at)
         return changes
 
     def lose_worker(self, worker: int) -> None:

@@ -1,6 +1,7 @@
 """Listening sockets: bound once by the supervisor and kept open for its life, so that no accept queue is ever lost.
 
-One SO_REUSEPORT socket per TCP listener and worker; a Unix socket is shared by all workers. Workers inherit them.
+One SO_REUSEPORT socket per TCP listener and worker; a Unix socket is shared by all workers, and so is one that a
+service manager has bound. Workers inherit them. What others have bound before us is in `inheritance`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxy.controlplane.inheritance import Heirloom, Inheritance
 from proxy.core.settings import Address, ListenerSettings
 
 BACKLOG = 4096
@@ -31,46 +33,66 @@ class BoundListener:
     address: Address
     """As bound: with the port that port 0 became."""
     sockets: tuple[socket.socket, ...]
-    """By worker; the same one for all where it is a Unix socket."""
+    """At least one for each worker; the same one for all where it is shared."""
+    workers: int = 1
+    is_foreign: bool = False
+    """Whether a service manager has bound it, who keeps it open whatever we do."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all workers accept on one socket."""
+        return not _has_reuseport(self.sockets[0])
+
+    def of(self, worker: int) -> tuple[socket.socket, ...]:
+        """A worker's own sockets: several where a program before us had more workers, so that no queue is forgotten."""
+        return tuple(dict.fromkeys(self.sockets[worker :: self.workers]))
 
     def pause(self, worker: int) -> None:
         """Refuse connections in place of a worker that stays away, so that the kernel hands them to the others."""
-        if not self.address.path:
-            with contextlib.suppress(OSError):
-                self.sockets[worker].shutdown(socket.SHUT_RDWR)
+        if not self.is_shared:
+            for one in self.of(worker):
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def resume(self, worker: int) -> None:
         """Accept again."""
-        self.sockets[worker].listen(BACKLOG)
+        for one in self.of(worker):
+            one.listen(BACKLOG)
 
     def close(self) -> None:
         """Give the address up."""
         was_open = self.sockets[0].fileno() >= 0
         for one in self.sockets:
             one.close()
-        if self.address.path and was_open:
+        if self.address.path and was_open and not self.is_foreign:
             Path(self.address.path).unlink(missing_ok=True)
 
 
-def bind_listener(settings: ListenerSettings, workers: int) -> BoundListener:
-    """Bind one Listener for so many workers."""
+def bind_listener(settings: ListenerSettings, workers: int, inheritance: Inheritance | None = None) -> BoundListener:
+    """Bind one Listener for so many workers, or go on with the sockets that it has already."""
     try:
+        inherited = _claim(f"listener {settings.name}", settings.address, inheritance)
+        if inherited:
+            return _continue(settings.name, inherited, workers)
         if settings.address.path:
             shared = _bind_unix(settings.address.path)
-            return BoundListener(settings.name, settings.address, (shared,) * workers)
+            return BoundListener(settings.name, settings.address, (shared,) * workers, workers)
         family, sockaddr = _resolve(settings.address)
         with _reserve(family, sockaddr) as reserved:
             host, port = reserved.getsockname()[:2]
             sockaddr = (sockaddr[0], port, *sockaddr[2:])
             sockets = tuple(_bind_tcp(family, sockaddr, shared=True) for _ in range(workers))
-        return BoundListener(settings.name, Address(host, port), sockets)
+        return BoundListener(settings.name, Address(host, port), sockets, workers)
     except (OSError, UnicodeError) as error:
         raise StartError(_explain(f"listener {settings.name}", settings.address, error)) from error
 
 
-def bind_admin(address: Address) -> BoundListener:
+def bind_admin(address: Address, inheritance: Inheritance | None = None) -> BoundListener:
     """Bind the admin endpoint, which is the supervisor's alone."""
     try:
+        inherited = _claim("admin", address, inheritance)
+        if inherited:
+            return _continue("admin", inherited, 1)
         if address.path:
             return BoundListener("admin", address, (_bind_unix(address.path),))
         bound = _bind_tcp(*_resolve(address), shared=False)
@@ -78,6 +100,39 @@ def bind_admin(address: Address) -> BoundListener:
         return BoundListener("admin", Address(host, port), (bound,))
     except (OSError, UnicodeError) as error:
         raise StartError(_explain("admin", address, error)) from error
+
+
+def is_there(owner: str, address: Address, inheritance: Inheritance) -> bool:
+    """Whether this owner would go on with sockets that are there already; they are claimed by asking."""
+    try:
+        return bool(_claim(owner, address, inheritance))
+    except (OSError, UnicodeError) as error:
+        raise StartError(_explain(owner, address, error)) from error
+
+
+def _claim(owner: str, address: Address, inheritance: Inheritance | None) -> tuple[Heirloom, ...]:
+    return inheritance.claim(owner, address, address.path or _resolve(address)[1]) if inheritance else ()
+
+
+def _continue(name: str, inherited: tuple[Heirloom, ...], workers: int) -> BoundListener:
+    """Every socket is kept, for its queue; where workers have none of their own yet, they get one beside the others."""
+    sockets = [one.sock for one in inherited]
+    is_foreign = inherited[0].is_foreign
+    family, bound = sockets[0].family, sockets[0].getsockname()
+    for one in sockets:
+        one.setblocking(False)
+        one.listen(BACKLOG)
+    address = Address(path=bound) if isinstance(bound, str) else Address(*bound[:2])
+    missing = range(workers - len(sockets))
+    if _has_reuseport(sockets[0]):
+        sockets += [_bind_tcp(family, bound, shared=True) for _ in missing]
+    else:
+        sockets += [sockets[number % len(sockets)] for number in missing]
+    return BoundListener(name, address, tuple(sockets), workers, is_foreign)
+
+
+def _has_reuseport(sock: socket.socket) -> bool:
+    return sock.family != socket.AF_UNIX and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:

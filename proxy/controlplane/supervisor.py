@@ -9,18 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from time import monotonic
 
 from proxy.controlplane.admin import Admin
 from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
 from proxy.controlplane.fleet import COMMAND, Fleet
+from proxy.controlplane.handover import Handover, command
+from proxy.controlplane.inheritance import Inheritance
+from proxy.controlplane.legacy import Legacy, bequeath, inherit, of_predecessor, sockets_of
 from proxy.controlplane.memory import Memory, recall
+from proxy.controlplane.notify import Notifier
 from proxy.controlplane.registry import BackendRecord, Change, Registry
 from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener
+from proxy.controlplane.takeover import Predecessors
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
 from proxy.core.health import Probe
@@ -32,16 +39,28 @@ log = logging.getLogger(__name__)
 
 QUICK_DRAIN = 3.0
 """Seconds that requests in flight have after Ctrl-C."""
+FIRST_ROUND = 5.0
+"""Seconds for the first probes, where others serve until our workers do."""
+WRITTEN_WITHIN = 2.0
+"""Seconds for what must be remembered to be written, before this program ends."""
 
 
 class Supervisor:
     """Joins the parts. Made inside a running loop; `bind` first, then `run`."""
 
-    def __init__(self, settings: Settings, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, settings: Settings, worker: Sequence[str] = COMMAND, legacy: Legacy | None = None) -> None:
         self._settings = settings
-        self._command = command
+        self._worker = worker
         self._loop = asyncio.get_running_loop()
         self.registry = Registry(settings, monotonic(), recall(settings.state_dir))
+        self.predecessors = Predecessors(self._take_from_predecessor, lambda pid: self.registry.lose_worker(-pid))
+        self._restarts_before = 0
+        if legacy is not None:
+            inherit(self.registry, legacy, monotonic())
+            self.predecessors.expect(legacy.pids)
+            self._restarts_before = legacy.restarts
+        self.notifier = Notifier(os.environ)
+        self.handover = Handover(self, command())
         self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
         self._admin = Admin(self, settings.admin, Dates())
         self._checker = Checker(self.registry.records(), random.Random(), self._probed)  # noqa: S311 - spreads probes
@@ -49,7 +68,7 @@ class Supervisor:
         # Once bound
         self.listeners: list[BoundListener] = []
         self.admin: BoundListener | None = None
-        self.fleet = Fleet([], 0, self, command)
+        self.fleet = Fleet([], 0, self, worker)
         # Stages of its life
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -59,16 +78,23 @@ class Supervisor:
 
     # Life
 
-    def bind(self) -> tuple[list[BoundListener], BoundListener]:
-        """Bind the Listeners and the admin endpoint, or raise StartError and leave nothing bound."""
+    def bind(self, inheritance: Inheritance | None = None) -> tuple[list[BoundListener], BoundListener]:
+        """Bind the Listeners and the admin endpoint, or raise StartError and leave nothing bound.
+
+        Sockets that others have bound before us, and left to us, are used on: connections wait there.
+        """
         settings = self._settings
-        with contextlib.ExitStack() as undo:
+        inheritance = inheritance or Inheritance()
+        with contextlib.ExitStack() as undo, contextlib.closing(inheritance):
+            undo.callback(self.predecessors.close)
+            self.predecessors.collect(inheritance)
             for one in settings.listeners:
-                self.listeners.append(bind_listener(one, settings.workers))
+                self.listeners.append(bind_listener(one, settings.workers, inheritance))
                 undo.callback(self.listeners[-1].close)
-            self.admin = admin = bind_admin(settings.admin.address)
+            self.admin = admin = bind_admin(settings.admin.address, inheritance)
+            self.predecessors.choose(sock for one in self.listeners for sock in one.sockets)
             undo.pop_all()
-        self.fleet = Fleet(self.listeners, settings.workers, self, self._command)
+        self.fleet = Fleet(self.listeners, settings.workers, self, self._worker)
         return self.listeners, admin
 
     async def run(self) -> None:
@@ -76,25 +102,48 @@ class Supervisor:
         if self.admin is None:
             raise RuntimeError("bind first")
         try:
-            await self._admin.start(self.admin.sockets[0])
-            self.fleet.start()
+            await self._admin.start(self.admin.sockets[0].dup())
+            self.notifier.begin(self._status)
             self._checker.begin()
-            await self._stopping.wait()
+            beginning = self._loop.create_task(self._begin())
+            stopping = self._loop.create_task(self._stopping.wait())
+            await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if beginning.done():
+                beginning.result()
+            beginning.cancel()
+            await stopping
             await self._wind_down()
         finally:
+            await self.handover.close()
             self._close_listeners()
             await self.fleet.end()
+            self.predecessors.close()
+            self.notifier.close()
             await self._checker.close()
             await self._memory.settle()
             await self._admin.close()
             self.admin.close()
 
+    async def _begin(self) -> None:
+        """Start the workers; where others serve already, once the first probes are in, and then let those go."""
+        await self.predecessors.lead()
+        if self.predecessors:
+            await self._checker.first_round(FIRST_ROUND)
+        self.fleet.start()
+        await self.ready.wait()
+        self.notifier.ready()
+        if self.predecessors:
+            say(log, logging.INFO, "handed over", drain=self._settings.replaced_timeout)
+            self.predecessors.drain(self._settings.replaced_timeout, closes_idle=False)
+
     async def _wind_down(self) -> None:
         """Let others notice that we go, take nothing new, finish what runs."""
+        self.notifier.stopping()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurrying.wait(), self._drain_delay)
         self._close_listeners()
-        await self.fleet.drain(self._drain_timeout)
+        self.predecessors.drain(self._drain_timeout, closes_idle=True)
+        await asyncio.gather(self.fleet.drain(self._drain_timeout), self.predecessors.ended())
         say(log, logging.INFO, "stopped")
 
     def _close_listeners(self) -> None:
@@ -108,6 +157,7 @@ class Supervisor:
             say(log, logging.WARNING, "stopping at once")
             self._hurrying.set()
             self.fleet.kill()
+            self.predecessors.kill()
             return
         if quick:
             self._drain_delay, self._drain_timeout = 0.0, min(QUICK_DRAIN, self._drain_timeout)
@@ -115,11 +165,52 @@ class Supervisor:
         self._stopping.set()
 
     def heed_signals(self) -> None:
-        """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once."""
+        """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once. USR2 replaces us."""
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: self.stop(quick=True))
-        for unsupported in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        self._loop.add_signal_handler(signal.SIGUSR2, self.handover.begin)
+        for unsupported in (signal.SIGHUP, signal.SIGUSR1):
             self._loop.add_signal_handler(unsupported, _refuse, unsupported)
+
+    # What the next program needs
+
+    def not_replaceable(self) -> str:
+        """Why the program can't be replaced now; empty if it can."""
+        if self._stopping.is_set():
+            return "it drains"
+        return "" if self.ready.is_set() else "it has not begun to serve"
+
+    def bequeath(self) -> Legacy:
+        """What the next program must know."""
+        if self.admin is None:
+            raise RuntimeError("bind first")
+        pids = [worker.pid for worker in self.fleet.workers if worker.pid is not None]
+        return replace(
+            bequeath(self.registry),
+            sockets=sockets_of(self._settings, self.listeners, self.admin),
+            pids=(*pids, *self.predecessors.pids()),
+            restarts=self.restarts(),
+        )
+
+    async def retreat(self) -> None:
+        """Finish what would be cut off by the end of this program, but for the workers."""
+        self.notifier.reloading()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._memory.settle(), WRITTEN_WITHIN)
+        await self._admin.close()
+
+    async def resume(self) -> None:
+        """There is no next program after all."""
+        if self.admin is not None:
+            self._admin = Admin(self, self._settings.admin, Dates())
+            await self._admin.start(self.admin.sockets[0].dup())
+        self.notifier.ready()
+
+    def _status(self) -> str:
+        """For a service manager: one line."""
+        records = list(self.registry.records())
+        available = sum(not record.reasons for record in records)
+        return f"{self.readiness()}; {available} of {len(records)} backends available"
 
     # What the admin endpoint asks
 
@@ -128,12 +219,12 @@ class Supervisor:
         if self._stopping.is_set():
             return "draining"
         if not self.ready.is_set():
-            return "starting"
+            return "ready" if self.predecessors else "starting"
         return "ready" if self.fleet.is_serving else "no worker serves"
 
     def restarts(self) -> int:
         """How many workers died and were replaced."""
-        return self.fleet.restarts
+        return self._restarts_before + self.fleet.restarts
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         """Carry out the administrator's intent."""
@@ -154,6 +245,10 @@ class Supervisor:
         """What a worker that begins must be told after its first Snapshot."""
         return self.registry.openings()
 
+    def worker_timeout(self) -> float:
+        """Seconds without a word after which a worker is taken for hung."""
+        return self._settings.worker_timeout
+
     def take(self, message: Message) -> None:
         """A worker said this."""
         if isinstance(message, Report):
@@ -165,6 +260,10 @@ class Supervisor:
         elif isinstance(message, Started) and self.fleet.has_served and not self.ready.is_set():
             say(log, logging.INFO, "ready", workers=len(self.fleet.workers))
             self.ready.set()
+
+    def _take_from_predecessor(self, pid: int, report: Report) -> None:
+        """Its counts count; what it thinks of Backends is for its own requests."""
+        self.registry.tally.take(of_predecessor(replace(report, pid=pid)))
 
     def _take_breaker_news(self, news: BreakerNews) -> None:
         if self.registry.is_worth_relaying(news):

@@ -130,6 +130,16 @@ class Tally:
             backends = self.totals().backends
             self._samples.append((report.at, {key: one.durations.buckets for key, one in backends.items()}))
 
+    @property
+    def ended(self) -> Totals:
+        """The sums of workers that have ended. Not to be changed by the caller."""
+        return self._ended
+
+    def inherit(self, ended: Totals) -> None:
+        """Count on from what the program before has left."""
+        self._ended = ended
+        self._totals = None
+
     def lose(self, worker: int) -> None:
         """A worker has ended: keep its totals, drop its gauges."""
         report = self.live.pop(worker, None)

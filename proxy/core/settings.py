@@ -192,6 +192,10 @@ class Settings:
     """Seconds between the failing of `/readyz` and the closing of the listeners."""
     drain_timeout: float = 30.0
     """Seconds that requests in flight have to finish at a stop."""
+    replaced_timeout: float = 3600.0
+    """Seconds that workers which were replaced have to finish: requests, downloads, tunnels."""
+    worker_timeout: float = 10.0
+    """Seconds without a word after which a worker is taken for hung and replaced."""
     timeouts: Timeouts = Timeouts()
     """The client's side: `request_head` and `client_idle`."""
     limits: Limits = Limits()

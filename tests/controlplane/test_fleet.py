@@ -29,6 +29,9 @@ class Owner:
     def openings(self) -> list[BreakerNews]:
         return []
 
+    def worker_timeout(self) -> float:
+        return 10.0
+
     def take(self, message: Message) -> None:
         raise RuntimeError("a bug")
 
@@ -134,13 +137,21 @@ async def test_a_worker_that_hangs_up_and_lives_on_is_replaced(
     await workers.end()
 
 
-async def test_a_silent_worker_is_replaced(stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It hangs, or it never began to serve."""
-    monkeypatch.setattr(fleet, "SILENCE_LIMIT", 1)
+async def test_a_worker_that_does_not_begin_to_serve_is_replaced(
+    stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "START_LIMIT", 1)
     await stage.supervise(make.settings())
-    silent = await stage.worker()
 
-    assert silent.pid != (await stage.worker()).pid
+    first, second = await stage.worker(), await stage.worker()
+
+    assert first.pid != second.pid
+
+
+async def test_a_worker_that_has_served_and_falls_silent_is_replaced(stage: Stage, make: Make) -> None:
+    _, [worker] = await stage.serve(make.settings(worker_timeout=1.0))
+
+    assert worker.pid != (await stage.worker()).pid
 
 
 async def test_a_bug_in_taking_a_message_does_not_cost_the_worker(stage: Stage, make: Make, ear: Ear) -> None:

@@ -1,0 +1,311 @@
+"""Workers that another supervisor has left behind: found, led while they serve on, and let go once others serve.
+
+After a crash they are orphans of the dead one; after a replacement, of the program before. Either way they listen for
+us as `core.takeover` describes, give us their sockets and counts, and finish what they do. The supervisor owns one
+Predecessors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from proxy.controlplane.inheritance import Heirloom, Inheritance
+from proxy.core.messages import Report
+from proxy.core.takeover import LINE_MAX, PREFIX, Offer, Order, Word, from_line, to_line
+from proxy.logs import say
+
+log = logging.getLogger(__name__)
+
+ANSWER_LIMIT = 2.0
+"""Seconds for an orphan to make its offer."""
+ASK_AGAIN = 0.05
+"""Seconds between two looks for orphans that are expected."""
+GRACE = 2.0
+"""Seconds over the time that they have, before those that still live are killed."""
+OFFER_MAX = 65536
+"""Bytes of an offer, and of the first counts behind it."""
+SOCKETS_MAX = 253
+"""Descriptors that one message may carry (unix(7), SCM_RIGHTS)."""
+LISTENING = "00010000"
+"""The flags of a socket that listens, in /proc/net/unix."""
+
+
+@dataclass(slots=True)
+class Meeting:
+    """An orphan that has made its offer."""
+
+    pid: int
+    connection: socket.socket
+    sockets: list[socket.socket]
+    rest: bytes
+    """What it said after the offer."""
+
+    def close(self) -> None:
+        """Leave it as it was."""
+        self.connection.close()
+        for one in self.sockets:
+            one.close()
+
+
+def meet_orphans(wanted: Container[int] | None = None) -> list[Meeting]:
+    """The orphaned workers of our user on this machine that answer: all, or those with these process ids."""
+    names = [name for pid, name in _orphans() if wanted is None or pid in wanted]
+    return [meeting for name in names if (meeting := _meet(name)) is not None]
+
+
+def _orphans() -> Iterator[tuple[int, str]]:
+    """Process ids, and names of the sockets that they listen on."""
+    for line in Path("/proc/self/net/unix").read_text(errors="replace").splitlines():
+        flags, name = line.split(" ")[3], line.rpartition(" ")[2]
+        if flags == LISTENING and name.startswith(f"@{PREFIX}"):
+            pid = name.removeprefix(f"@{PREFIX}").partition("/")[0]
+            if pid.isdigit():
+                yield int(pid), name
+
+
+def _meet(name: str) -> Meeting | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_LIMIT)
+        connection.connect(f"\0{name[1:]}")
+        pid, user = _peer_of(connection)
+        if user == os.geteuid():
+            return _hear_offer(pid, connection)
+    except (OSError, ValueError) as error:
+        say(log, logging.WARNING, "an orphaned worker does not answer", socket=name, error=error)
+    connection.close()
+    return None
+
+
+def _peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end; nobody can feign them."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, user, _ = struct.unpack("3i", credentials)
+    return pid, user
+
+
+def _hear_offer(pid: int, connection: socket.socket) -> Meeting:
+    """Raises ValueError for what is none; the connection is left open."""
+    data, descriptors, _, _ = socket.recv_fds(connection, OFFER_MAX, SOCKETS_MAX)
+    sockets = []
+    for fd in descriptors:
+        os.set_inheritable(fd, False)
+        sockets.append(socket.socket(fileno=fd))
+    try:
+        while b"\n" not in data and (more := connection.recv(OFFER_MAX)):
+            data += more
+        line, _, rest = data.partition(b"\n")
+        promised = from_line(Offer, line).sockets
+    except (OSError, ValueError):
+        promised = -1
+    if promised == len(sockets):
+        return Meeting(pid, connection, sockets, rest)
+    for one in sockets:
+        one.close()
+    raise ValueError("the offer is not whole")
+
+
+class Predecessor(asyncio.Protocol):
+    """One worker of the supervisor before us."""
+
+    def __init__(self, pid: int, told: Callable[[int, Report], None], ended: Callable[[int], None]) -> None:
+        self.pid = pid
+        self._told = told
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        # Not the number alone: it may be another process's by the time that we kill it.
+        self._pidfd = os.pidfd_open(pid)
+        self._loop.add_reader(self._pidfd, self._note_end)
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._order: Order | None = None
+        self.over = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Predecessor {self.pid}{' over' if self.over.is_set() else ''}>"
+
+    @property
+    def is_led(self) -> bool:
+        """Whether it hears us."""
+        return self._transport is not None
+
+    async def lead(self, meeting: Meeting) -> None:
+        """Go on with the connection that the meeting began."""
+        for one in meeting.sockets:
+            one.close()
+        self._buffer = meeting.rest
+        await self._loop.create_unix_connection(lambda: self, sock=meeting.connection)
+        self.data_received(b"")
+
+    def drain(self, order: Order) -> None:
+        """Have it finish what it does."""
+        self._order = order
+        if self._transport is not None:
+            self._transport.write(to_line(order))
+
+    def kill(self) -> None:
+        """End it now."""
+        if not self.over.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let it be, and go."""
+        if not self.over.is_set():
+            self._let_go()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _let_go(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+
+    def _note_end(self) -> None:
+        """Its process has ended. It is our child if we are the program after its supervisor."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        self._let_go()
+        self.over.set()
+        if self._transport is None:
+            self._ended(self.pid)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if self._order is not None:
+            self.drain(self._order)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        try:
+            for line in lines:
+                self._told(self.pid, from_line(Word, line).report)
+        except ValueError as error:
+            say(log, logging.WARNING, "a worker before us is not understood", pid=self.pid, error=error)
+        if len(self._buffer) > LINE_MAX and self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self.over.is_set():
+            self._ended(self.pid)
+
+
+class Predecessors:
+    """All of them."""
+
+    def __init__(self, told: Callable[[int, Report], None], ended: Callable[[int], None]) -> None:
+        self._told = told
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._meetings: list[Meeting] = []
+        self._workers: dict[int, Predecessor] = {}
+        self._end: asyncio.TimerHandle | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._meetings or self.pids())
+
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of those that live."""
+        return tuple(pid for pid, one in self._workers.items() if not one.over.is_set())
+
+    # The beginning
+
+    def expect(self, pids: Iterable[int]) -> None:
+        """These are left to us, whatever they hold."""
+        for pid in pids:
+            self._worker(pid)
+
+    def collect(self, inheritance: Inheritance) -> None:
+        """Meet all orphans, and put their sockets into the inheritance."""
+        self._meetings = meet_orphans()
+        for meeting in self._meetings:
+            for one in meeting.sockets:
+                inheritance.add(Heirloom(one.dup()))
+
+    def choose(self, used: Iterable[socket.socket]) -> None:
+        """Leave those orphans alone of whose sockets none is used: they are another proxy's."""
+        ours = {os.fstat(one.fileno()).st_ino for one in used}
+        chosen = []
+        for meeting in self._meetings:
+            theirs = {os.fstat(one.fileno()).st_ino for one in meeting.sockets}
+            if meeting.pid in self._workers or ours & theirs:
+                chosen.append(meeting)
+            else:
+                meeting.close()
+        self._meetings = chosen
+
+    async def lead(self) -> None:
+        """Take the lead of all; of those that are expected and have not answered yet, within `ANSWER_LIMIT`."""
+        late = self._loop.time() + ANSWER_LIMIT
+        while True:
+            meetings, self._meetings = self._meetings, []
+            for meeting in meetings:
+                worker = self._worker(meeting.pid)
+                if worker is None:
+                    meeting.close()
+                else:
+                    await worker.lead(meeting)
+            missing = {pid for pid in self.pids() if not self._workers[pid].is_led}
+            if not missing or self._loop.time() > late:
+                break
+            await asyncio.sleep(ASK_AGAIN)
+            self._meetings = await asyncio.to_thread(meet_orphans, missing)
+        if self._workers:
+            say(log, logging.INFO, "taking over", workers=len(self._workers), silent=len(missing))
+
+    def _worker(self, pid: int) -> Predecessor | None:
+        """None if it has ended meanwhile."""
+        if pid not in self._workers:
+            try:
+                self._workers[pid] = Predecessor(pid, self._told, self._ended)
+            except ProcessLookupError:
+                self._ended(pid)
+        return self._workers.get(pid)
+
+    # The end
+
+    def drain(self, seconds: float, *, closes_idle: bool) -> None:
+        """Have all finish what they do within so many seconds; a later order may only hasten it."""
+        for worker in self._workers.values():
+            worker.drain(Order(seconds, closes_idle))
+        at = self._loop.time() + seconds + GRACE
+        if self._end is None or at < self._end.when():
+            self._cancel_end()
+            self._end = self._loop.call_at(at, self.kill)
+
+    def kill(self) -> None:
+        """End all now."""
+        late = self.pids()
+        if late:
+            say(log, logging.WARNING, "workers from before did not end in time: killed", pids=",".join(map(str, late)))
+        for pid in late:
+            self._workers[pid].kill()
+
+    async def ended(self) -> None:
+        """Wait for the end of all; `drain` bounds it."""
+        for worker in list(self._workers.values()):
+            await worker.over.wait()
+
+    def close(self) -> None:
+        """Leave those that still live to themselves."""
+        self._cancel_end()
+        for meeting in self._meetings:
+            meeting.close()
+        for worker in self._workers.values():
+            worker.close()
+
+    def _cancel_end(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
