@@ -69,12 +69,19 @@ def address_of(backend: Backend) -> Address:
 
 def _listeners(config: Config) -> tuple[ListenerSettings, ...]:
     if isinstance(config.listeners, dict):
-        return tuple(ListenerSettings(name, one.address) for name, one in config.listeners.items())
-    return tuple(_listener(one) for one in config.listeners)
+        return tuple(_listener(name, one, config) for name, one in config.listeners.items())
+    return tuple(_listener(one.name or str(one.address), one, config) for one in config.listeners)
 
 
-def _listener(listener: Listener) -> ListenerSettings:
-    return ListenerSettings(listener.name or str(listener.address), listener.address)
+def _listener(name: str, listener: Listener, config: Config) -> ListenerSettings:
+    limits = policy(Limits, config.defaults.limits, listener.limits)
+    return ListenerSettings(
+        name=name,
+        address=listener.address,
+        proxy_protocol=listener.proxy_protocol,
+        connections=limits.connections,
+        connections_per_client=limits.connections_per_client,
+    )
 
 
 def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
@@ -94,6 +101,7 @@ def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
         ejection=policy(EjectionPolicy, defaults.ejection, pool.ejection),
         limits=limits,
         hold=policy(HoldPolicy, defaults.hold, pool.hold),
+        send_proxy_protocol=pool.send_proxy_protocol,
     )
 
 

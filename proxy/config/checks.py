@@ -82,8 +82,20 @@ def _listeners(reading: Reading) -> Iterator[Finding]:
         yield from _given_twice(reading, names, "listeners are named")
         places = [(("listeners", number), one.address) for number, one in enumerate(listeners)]
     places.append((("admin", "address"), reading.config.admin.address))
+    yield from _proxy_protocol(reading)
     bound = [(path, str(address)) for path, address in places if address.port or address.path]
     yield from _given_twice(reading, bound, "endpoints listen on")
+
+
+def _proxy_protocol(reading: Reading) -> Iterator[Finding]:
+    config = reading.config
+    if config.trusted_proxies or not reading.is_sure("trusted_proxies"):
+        return
+    pairs = config.listeners.items() if isinstance(config.listeners, dict) else enumerate(config.listeners)
+    for key, listener in pairs:
+        if listener.proxy_protocol and not listener.address.path:
+            message = "needs 'trusted_proxies', or every connection would be refused"
+            yield Finding(("listeners", key, "proxy_protocol"), message, at_key=True)
 
 
 def _given_twice(reading: Reading, given: Iterable[tuple[Path, str]], what: str) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from proxy.config.names import (
     NAME,
     NETWORK,
     PREFIX,
+    PROXY_PROTOCOL,
     REDIRECT_STATUS,
     REGION,
     TARGET,
@@ -41,6 +42,7 @@ from proxy.config.policies import (
     Ejection,
     Health,
     Hold,
+    ListenerLimits,
     PoolLimits,
     PoolTimeouts,
     Retries,
@@ -49,6 +51,7 @@ from proxy.config.quantities import FLAG, choice, duration_from, or_word, share,
 from proxy.core import settings
 from proxy.core.balancer import ALGORITHMS
 
+LISTENER = settings.ListenerSettings("", settings.Address())
 BACKEND = settings.BackendSettings("", settings.Address())
 POOL = settings.PoolSettings("", ())
 ANSWER = settings.StaticAnswer()
@@ -97,6 +100,10 @@ AnyBackend = Annotated[Backend, short_for("address", BackendAddress, Backend)]
 class Pool(Block):
     """A named set of backends that can stand in for each other. Just the list does where nothing else is to be said."""
 
+    belongs_elsewhere = dict.fromkeys(
+        ("proxy_protocol",), "belongs to a listener; towards backends it is called 'send_proxy_protocol'"
+    )
+
     mode: Annotated[str, choice("the mode", ["active-active"])] = "active-active"
     """All backends of the lowest tier serve."""
     backends: Annotated[tuple[AnyBackend, ...], Field(min_length=1)]
@@ -116,6 +123,8 @@ class Pool(Block):
     ejection: Ejection = Field(default_factory=Ejection)
     limits: PoolLimits = Field(default_factory=PoolLimits)
     hold: Hold = Field(default_factory=Hold)
+    send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol
+    """Begin each connection to a backend with a PROXY header that names the client. `true` is `v1`."""
 
 
 AnyPool = Annotated[Pool, short_for("backends", tuple[AnyBackend, ...], Pool)]
@@ -187,6 +196,9 @@ class Listener(Block):
     """What logs call it, in a list; without one, its address."""
     address: Address
     """`host:port`, `[ipv6]:port` or `unix:/path`."""
+    proxy_protocol: Annotated[bool, FLAG] = LISTENER.proxy_protocol
+    """Whether each connection begins with a PROXY header (version 1 or 2) of one of `trusted_proxies`."""
+    limits: ListenerLimits = Field(default_factory=ListenerLimits)
 
 
 def _inline_secret(value: Any) -> Any:

@@ -320,6 +320,24 @@ HASH_ON = Quantity(
 )
 
 
+def read_proxy_protocol(value: object) -> str:
+    """`v1` or `v2`; `true` is the first, which everybody understands."""
+    found = number(value)
+    if isinstance(found, bool):
+        return "v1" if found else ""
+    if found in ("v1", "v2"):
+        return str(found)
+    raise WrongValueError(f"expected v1, v2, true or false, not {quoted(value)}")
+
+
+PROXY_PROTOCOL = Quantity(
+    "`v1`, `v2`, true or false",
+    read_proxy_protocol,
+    {"anyOf": [{"enum": ["v1", "v2"]}, {"type": "boolean"}]},
+    lambda value: value or False,
+)
+
+
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
 

@@ -17,7 +17,6 @@ ANYTHING: tuple[str, ...] = ()
 NOT_YET: dict[str, tuple[str, ...]] = {
     "cluster": ANYTHING,
     "listeners.*.tls": ANYTHING,
-    "listeners.*.proxy_protocol": ANYTHING,
     "defaults.hedge": ANYTHING,
     "pools.*.hedge": ANYTHING,
     "pools.*.mode": ("active-passive", "leader-follower"),
@@ -30,7 +29,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "pools.*.slow_start": ANYTHING,
     "pools.*.damping": ANYTHING,
     "pools.*.tls": ANYTHING,
-    "pools.*.proxy_protocol": ANYTHING,
     "pools.*.sticky": ANYTHING,
     "pools.**": ("https://",),
     "routes.*.sticky": ANYTHING,

@@ -196,7 +196,7 @@ class PoolLimits(Block):
     """Bounds on sizes and numbers."""
 
     belongs_elsewhere = dict.fromkeys(
-        ("request_line", "headers", "header_bytes", "connections"),
+        ("request_line", "headers", "header_bytes", "connections", "connections_per_client"),
         "belongs in 'defaults': it bounds what clients send, before a pool is chosen",
     )
 
@@ -218,7 +218,18 @@ class Limits(PoolLimits):
     header_bytes: Annotated[int, size(64, MIB)] = LIMITS.header_bytes
     """A request with a larger head is answered with 431. Only in `defaults`."""
     connections: Annotated[int, whole(1, MOST)] = LIMITS.connections
-    """Client connections of one worker; more are answered with 503. Only in `defaults`."""
+    """Client connections of one listener, over all workers; more are answered with 503. Not in a pool."""
+    connections_per_client: Annotated[int | None, or_word(whole(1, MOST), "none")] = LIMITS.connections_per_client
+    """The same for one client's address (for IPv6: its /64). `trusted_proxies` have no such limit. Not in a pool."""
+
+
+class ListenerLimits(Block):
+    """Bounds on the numbers of this listener's connections, in place of those in `defaults`."""
+
+    connections: Annotated[int | None, whole(1, MOST)] = Field(default_factory=lambda: None)
+    """Client connections, over all workers; more are answered with 503."""
+    connections_per_client: Annotated[int | None, or_word(whole(1, MOST), "none")] = Field(default_factory=lambda: None)
+    """The same for one client's address (for IPv6: its /64). `trusted_proxies` have no such limit."""
 
 
 class Hold(Block):

@@ -62,6 +62,7 @@ others. What is named in neither has the default in the tables below.
 SECTIONS = (
     ("Config", "Top-level keys"),
     ("Listener", "`listeners`"),
+    ("ListenerLimits", "Limits of a listener"),
     ("Admin", "`admin`"),
     ("Secret", "Secrets"),
     ("Defaults", "`defaults`"),

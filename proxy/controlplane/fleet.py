@@ -19,6 +19,7 @@ from typing import Protocol
 
 from proxy.controlplane.channel import Channel
 from proxy.controlplane.notify import VARIABLES
+from proxy.controlplane.sharing import SharedMemory
 from proxy.controlplane.sockets import BoundListener
 from proxy.core.messages import BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
 from proxy.logs import say
@@ -85,8 +86,16 @@ def next_delay(deaths: int) -> float:
 class Worker:
     """One worker's place: its number and sockets stay, its process is replaced."""
 
-    def __init__(self, number: int, listeners: Sequence[BoundListener], command: Sequence[str], owner: Owner) -> None:
+    def __init__(
+        self,
+        number: int,
+        listeners: Sequence[BoundListener],
+        command: Sequence[str],
+        owner: Owner,
+        memory: SharedMemory,
+    ) -> None:
         self.number = number
+        self._memory = memory
         self._listeners = listeners
         self._command = command
         self._owner = owner
@@ -184,6 +193,7 @@ class Worker:
     async def _run_once(self) -> None:
         """Start a process and see it through to its end."""
         gone = asyncio.Event()
+        self._memory.begin(self.number)
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)
@@ -203,13 +213,14 @@ class Worker:
             watchdog.cancel()
             self._channel.close()
             self._process = self._channel = None
+            self._memory.clear(self.number)
         self._note_end(status)
         self._owner.lost(self.number)
 
     async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
         """A fresh interpreter, in a session of its own: Ctrl-C is the supervisor's to handle."""
-        arguments = ["--id", str(self.number), "--control", str(control.fileno())]
-        inherited = [control.fileno()]
+        arguments = ["--id", str(self.number), "--control", str(control.fileno()), "--counts", str(self._memory.fd)]
+        inherited = [control.fileno(), self._memory.fd]
         for listener in self._listeners:
             for sock in listener.of(self.number):
                 arguments += ["--listener", f"{listener.name}={sock.fileno()}"]
@@ -285,7 +296,8 @@ class Fleet:
     def __init__(
         self, listeners: Sequence[BoundListener], count: int, owner: Owner, command: Sequence[str] = COMMAND
     ) -> None:
-        self.workers = [Worker(number, listeners, command, owner) for number in range(count)]
+        self._memory = SharedMemory()
+        self.workers = [Worker(number, listeners, command, owner, self._memory) for number in range(count)]
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -334,6 +346,7 @@ class Fleet:
         """End all workers now, and wait until they are gone."""
         self.kill()
         await self._wait(None)
+        self._memory.close()
 
     async def _wait(self, seconds: float | None) -> int:
         """Wait for the workers to end; how many still run."""

@@ -79,6 +79,12 @@ class Metrics(Collector):
         yield _counter(
             "client_aborts", "Clients that left before their answer was whole.", (), [((), totals.client_aborts)]
         )
+        yield _counter(
+            "refused_connections",
+            "Client connections that were closed without being served.",
+            ("listener", "reason"),
+            totals.turned_away.items(),
+        )
         yield _counter("worker_restarts", "Workers that died and were replaced.", (), [((), self._restarts())])
         reloads = [((result,), count) for result, count in self._registry.reloads.items()]
         yield _counter("config_reloads", "Reloads of the config by result.", ("result",), reloads)

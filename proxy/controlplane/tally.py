@@ -89,11 +89,13 @@ class Totals:
     pools: dict[str, PoolTotals] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     client_aborts: int = 0
+    turned_away: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, report: Report, *, alive: bool) -> None:
         """Add one worker's last Report."""
         _add(self.requests, report.requests)
         _add(self.refused, report.refused)
+        _add(self.turned_away, report.turned_away)
         self.client_aborts += report.client_aborts
         for names, (buckets, seconds) in report.durations.items():
             self.durations.setdefault(names, Histogram()).add(buckets, seconds)

@@ -103,6 +103,10 @@ def bad_request(error: RequestError, request: RequestHead | None = None, *, clos
     return message(error.status, fields, json.dumps(document).encode(), request=request, close=close)
 
 
+TOO_MANY = bad_request(RequestError(503, "too many connections", ErrorKind.CONNECTION_LIMIT_REACHED))
+"""What a client gets that is too many; it has not been read."""
+
+
 def static(answer: StaticAnswer | Redirect, request: RequestHead, *, close: bool) -> bytes:
     """The answer of a Route that needs no Backend."""
     if isinstance(answer, Redirect):

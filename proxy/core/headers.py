@@ -31,19 +31,19 @@ class Rewrite:
 class Forwarding:
     """What we tell a Backend of one client connection. Kept for the last Host, which seldom changes on a connection."""
 
-    __slots__ = ("_client", "_for", "_host", "_is_trusted", "_suffix", "scheme")
+    __slots__ = ("_client", "_for", "_host", "_suffix", "is_trusted", "scheme")
 
     def __init__(self, client: str, scheme: bytes, *, is_trusted: bool = False) -> None:
         self._client = client.encode() or b"unknown"
         self._for = _node(self._client)
-        self._is_trusted = is_trusted
+        self.is_trusted = is_trusted
         self._host: bytes | None = None
         self._suffix = b""
         self.scheme = scheme
 
     def fields(self, request: RequestHead) -> bytes:
         """`Via`, `X-Forwarded-*` and `Forwarded` for this request."""
-        if self._is_trusted and request.forwarded:
+        if self.is_trusted and request.forwarded:
             return self._appended(request)
         if request.authority != self._host:
             self._host = request.authority

@@ -153,6 +153,8 @@ class Report:
     refused: dict[str, int]
     """Client messages that were refused, by status."""
     client_aborts: int
+    turned_away: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Connections that were closed without being served, by Listener and reason."""
     final: bool = False
     """The worker's last Report before it ends."""
 

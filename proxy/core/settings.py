@@ -63,9 +63,11 @@ class Limits:
     body: int | None = None
     """Bytes of a request's body; more is 413."""
     connections: int = 10000
-    """Client connections of one worker; more get 503 and are closed."""
+    """Client connections of one Listener, over all workers; more get 503 and are closed."""
     max_in_flight: int | None = None
     """Requests at a time on one Backend, over all workers."""
+    connections_per_client: int | None = None
+    """As `connections`, for one client address; an IPv6 client is a /64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ class PoolSettings:
     ejection: EjectionPolicy = EjectionPolicy()
     limits: Limits = Limits()
     hold: HoldPolicy = HoldPolicy()
+    send_proxy_protocol: str = ""
+    """`v1` or `v2`: each connection to a Backend begins with such a header. Empty: none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,10 @@ class ListenerSettings:
 
     name: str
     address: Address
+    proxy_protocol: bool = False
+    """Each connection must begin with a header of the PROXY protocol, from one of `trusted_proxies`."""
+    connections: int = Limits().connections
+    connections_per_client: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""A listening socket's accept queue, emptied in one turn of the loop.
+"""A listening socket: accepts clients as long as there is room, and learns from a PROXY header who they are.
 
-uvloop accepts one connection per turn and socket; under load a turn lasts milliseconds, so thousands of new clients
-would wait for seconds in a queue that nobody hurries to empty. When one connection has come, the rest are fetched too.
+All that wait are fetched in one turn of the loop, up to `AT_ONCE`: one a turn would leave thousands of new clients
+waiting for seconds under load, where a turn lasts milliseconds. Where there is no room, a Door does not look at its
+queue until the sweep finds some: who waits there is served then, and a full worker does not spin.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from proxy.core.proxy_protocol import IntroductionError, Origin
+from proxy.core.settings import ListenerSettings
+from proxy.dataplane.introduction import read_introduction
 
 log = logging.getLogger("proxy.dataplane.door")
 
@@ -17,78 +23,161 @@ AT_ONCE = 128
 """Connections that are fetched in one turn, so that those who are being served wait no longer than that."""
 BACKLOG = 4096
 """Connections that the kernel lets wait."""
+QUIET = 60.0
+"""Seconds in which a Door that is full time and again says so once."""
+UNTRUSTED = "proxy_protocol_untrusted"
+MALFORMED = "proxy_protocol_malformed"
+LATE = "proxy_protocol_timeout"
+LISTENER_FULL = "connections"
+
+
+class Host(Protocol):
+    """The worker, as a Door sees it."""
+
+    def client_at(self, door: Door, origin: Origin | None) -> asyncio.Protocol:
+        """A protocol for a new client."""
+
+    def has_room(self, newest: int | None = None) -> bool:
+        """Whether another client may be accepted; `newest` is the last descriptor that one got."""
+
+    def is_trusted(self, client: str) -> bool:
+        """Whether this address is one of `trusted_proxies`."""
+
+    def head_timeout(self) -> float:
+        """Seconds that a client has for its first words."""
+
+    def turn_away(self, listener: str, reason: str) -> None:
+        """Count a connection that was closed without being served."""
 
 
 class Door:
-    """Accepts clients on one listening socket."""
+    """Accepts clients on one listening socket. `settings` may be replaced at any time."""
 
-    __slots__ = ("_is_called", "_is_full", "_make", "_opening", "_server", "_sock")
+    __slots__ = ("_host", "_is_full", "_loop", "_said_at", "_sock", "is_open", "opening", "settings")
 
-    def __init__(self, sock: socket.socket, make: Callable[[Door], asyncio.Protocol]) -> None:
+    def __init__(self, sock: socket.socket, settings: ListenerSettings, host: Host) -> None:
         self._sock = sock
-        self._make = make
-        self._server: asyncio.Server | None = None
-        self._opening: set[asyncio.Task[object]] = set()
-        self._is_called = self._is_full = False
+        self._host = host
+        self.settings = settings
+        self._loop = asyncio.get_running_loop()
+        self.opening: set[asyncio.Task[None]] = set()
+        """Connections that are accepted and not yet at our protocol."""
+        self.is_open = self._is_full = False
+        self._said_at = -QUIET
 
     def __repr__(self) -> str:
-        return f"<Door {self._sock.fileno()}>"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it accepts."""
-        return self._server is not None
+        return f"<Door {self.settings.name}{' full' if self._is_full else ''}>"
 
     def fileno(self) -> int:
         """Of the listening socket."""
         return self._sock.fileno()
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: self._make(self), sock=self._sock, backlog=BACKLOG)
-
-    def knock(self) -> None:
-        """A connection has come: look for more at the end of this turn."""
-        if not self._is_called and self._server is not None:
-            self._is_called = True
-            asyncio.get_running_loop().call_soon(self._fetch)
-
-    def _fetch(self) -> None:
-        self._is_called = False
-        if self._server is None:
-            return
-        loop = asyncio.get_running_loop()
-        for _ in range(AT_ONCE):
-            try:
-                sock, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                self._is_full = False
-                return
-            except OSError as error:
-                self._say_full(error)
-                return
-            sock.setblocking(False)
-            task = loop.create_task(loop.connect_accepted_socket(lambda: self._make(self), sock))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
-
-    def _say_full(self, error: OSError) -> None:
-        """Out of descriptors or memory: serve on, say it once; who waits is served when there is room again."""
-        if not self._is_full:
-            self._is_full = True
-            log.warning("no more connections can be accepted", extra={"fields": {"error": error.strerror}})
+        self._sock.setblocking(False)
+        self._sock.listen(BACKLOG)
+        self.is_open = True
+        self._loop.add_reader(self._sock, self._fetch)
 
     def close(self) -> None:
-        """Accept no more."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Accept no more. Who is half in goes on, but for those who have not said who they are."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        if not self._is_full:
+            self._loop.remove_reader(self._sock)
+        self._sock.close()
+        if self.settings.proxy_protocol:
+            for task in self.opening:
+                task.cancel()
 
     async def shut(self) -> None:
         """Accept no more, and return when all who were accepted are inside."""
         self.close()
-        await asyncio.gather(*self._opening, return_exceptions=True)
-        # uvloop makes the last connection's protocol a turn after it has accepted it.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.gather(*self.opening, return_exceptions=True)
+
+    def look(self) -> None:
+        """If it was full: see whether there is room again."""
+        if self.is_open and self._is_full and self._host.has_room():
+            self._is_full = False
+            self._loop.add_reader(self._sock, self._fetch)
+
+    def _fetch(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._pause(str(error.strerror))
+                return
+            sock.setblocking(False)
+            self._let_in(sock, peer)
+            if not self._host.has_room(sock.fileno()):
+                self._pause("too few descriptors are left")
+                return
+
+    def _pause(self, why: str) -> None:
+        """Out of descriptors or memory: serve on, say it once; who waits is served when there is room again."""
+        self._is_full = True
+        self._loop.remove_reader(self._sock)
+        if self._loop.time() - self._said_at >= QUIET:
+            self._said_at = self._loop.time()
+            log.warning(
+                "no more connections can be accepted for now",
+                extra={"fields": {"listener": self.settings.name, "error": why.lower()}},
+            )
+
+    def _let_in(self, sock: socket.socket, peer: Any) -> None:
+        if self.settings.proxy_protocol:
+            coroutine = self._meet(sock, peer)
+        else:
+            coroutine = self._connect(sock, None)
+        task = self._loop.create_task(coroutine)
+        self.opening.add(task)
+        task.add_done_callback(partial(self._came, sock))
+
+    def _came(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self.opening.discard(task)
+        # One that was cancelled before it began could not do it.
+        if task.cancelled():
+            sock.close()
+
+    async def _connect(self, sock: socket.socket, origin: Origin | None) -> None:
+        """Hand a connection over to the protocol that serves it; TLS would begin here."""
+        try:
+            await self._loop.connect_accepted_socket(lambda: self._host.client_at(self, origin), sock)
+        except OSError:
+            # It was gone before it was here.
+            sock.close()
+
+    # PROXY protocol
+
+    async def _meet(self, sock: socket.socket, peer: Any) -> None:
+        """Learn who it is. Whatever goes wrong, nothing of it is passed on."""
+        try:
+            reason, origin = await self._introduced(sock, peer)
+        except BaseException:
+            sock.close()
+            raise
+        if reason:
+            self._host.turn_away(self.settings.name, reason)
+            sock.close()
+        else:
+            await self._connect(sock, origin)
+
+    async def _introduced(self, sock: socket.socket, peer: Any) -> tuple[str, Origin | None]:
+        """Why it is turned away, if it is; else whose connection it is, if it is another's."""
+        if isinstance(peer, tuple) and not self._host.is_trusted(peer[0]):
+            return UNTRUSTED, None
+        if len(self.opening) > self.settings.connections:
+            return LISTENER_FULL, None
+        try:
+            async with asyncio.timeout(self._host.head_timeout()):
+                return "", await read_introduction(sock)
+        except TimeoutError:
+            return LATE, None
+        except (IntroductionError, OSError):
+            return MALFORMED, None

@@ -22,10 +22,12 @@ from proxy.core.grammar import END_OF_HEAD, check_begun, without_empty_lines
 from proxy.core.headers import Forwarding
 from proxy.core.http1 import RequestHead
 from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.introduction import origin_of
 from proxy.dataplane.pause import PAUSE
 from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
+    from proxy.dataplane.reception import Arrival
     from proxy.dataplane.upload import Upload
     from proxy.dataplane.upstream import Upstream
     from proxy.dataplane.worker import Worker
@@ -60,6 +62,7 @@ class Downstream(asyncio.Protocol):
         "_sounded",
         "_stall",
         "_steps",
+        "arrival",
         "buffer",
         "client",
         "deadline",
@@ -78,10 +81,11 @@ class Downstream(asyncio.Protocol):
     transport: asyncio.Transport
     forwarding: Forwarding
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, arrival: Arrival) -> None:
         # Per process
         self.worker = worker
         # Per connection
+        self.arrival = arrival
         self.client = ""
         self.buffer = b""
         self.deadline = inf
@@ -106,14 +110,11 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        self.client = peer[0] if isinstance(peer, tuple) else ""
-        self.forwarding = Forwarding(self.client, b"http", is_trusted=self.worker.is_trusted(self.client))
+        self.client = origin_of(self).client
+        is_trusted = self.worker.reception.is_trusted(self.client)
+        self.forwarding = Forwarding(self.client, b"http", is_trusted=is_trusted)
         if not self.worker.welcome(self):
-            error = RequestError(503, "too many connections", ErrorKind.CONNECTION_LIMIT_REACHED)
-            self.worker.stats.refuse(503)
-            self.write(answers.bad_request(error))
-            self.close()
+            self._refuse(answers.TOO_MANY)
             return
         self._steps = self._serve().__await__()
         self.wake()

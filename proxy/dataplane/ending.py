@@ -47,8 +47,7 @@ class Ending:
 
     async def _run(self) -> None:
         worker = self._worker
-        for door in worker.doors:
-            await door.shut()
+        await worker.reception.shut()
         if worker.connections:
             await self._over.wait()
         for client in list(worker.connections):

@@ -77,7 +77,7 @@ class Orphan:
 
     async def _introduce(self, sock: socket.socket, gone: asyncio.Event) -> Heir:
         sock.setblocking(False)
-        sockets = [door.fileno() for door in self._worker.doors if door.is_open]
+        sockets = [door.fileno() for door in self._worker.reception.doors if door.is_open]
         offer = to_line(Offer(os.getpid(), len(sockets)))
         if sockets:
             socket.send_fds(sock, [offer], sockets)

@@ -26,12 +26,13 @@ class Series:
 class Stats:
     """Counters of what came from clients."""
 
-    __slots__ = ("_series", "client_aborts", "refused")
+    __slots__ = ("_series", "client_aborts", "refused", "turned_away")
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, bytes, int], Series] = {}
         self.refused: dict[str, int] = {}
         self.client_aborts = 0
+        self.turned_away: dict[tuple[str, str], int] = {}
 
     def count(self, route: str, pool: str, method: bytes, status: int, duration: float) -> None:
         """A request was answered with `status` after `duration` seconds."""
@@ -50,6 +51,10 @@ class Stats:
     def refuse(self, status: int) -> None:
         """A client's message was refused."""
         self.refused[str(status)] = self.refused.get(str(status), 0) + 1
+
+    def turn_away(self, listener: str, reason: str) -> None:
+        """A connection was closed without being served."""
+        self.turned_away[listener, reason] = self.turned_away.get((listener, reason), 0) + 1
 
     def requests(self) -> dict[tuple[str, str, str, int], int]:
         """By route, pool, method and status."""

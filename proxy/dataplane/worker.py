@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import ipaddress
 import os
 import random
 import resource
@@ -30,12 +29,13 @@ from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router, last_hop
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
 from proxy.dataplane.control import Control
-from proxy.dataplane.door import Door
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.ending import Ending
 from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.outbox import Outbox
+from proxy.dataplane.places import Places, shared_counts
+from proxy.dataplane.reception import Reception
 from proxy.dataplane.stats import Stats
 from proxy.errors import ErrorKind, RequestError
 from proxy.logs import configure
@@ -51,7 +51,9 @@ REPORT = 1.0
 class Worker:
     """What all connections of this process share."""
 
-    def __init__(self, number: int, loop: asyncio.AbstractEventLoop, rng: random.Random) -> None:
+    def __init__(
+        self, number: int, loop: asyncio.AbstractEventLoop, rng: random.Random, places: Places | None = None
+    ) -> None:
         self.number = number
         self.loop = loop
         self.rng = rng
@@ -66,15 +68,14 @@ class Worker:
         self.idle: dict[tuple[str, str], IdleConnections] = {}
         self.connections: set[Downstream] = set()
         self.suspects: set[Downstream] = set()
+        self.reception = Reception(self, places or Places())
         self.outbox = Outbox(loop)
         self.is_draining = self.closes_idle = False
-        self.doors: list[Door] = []
         self.done = asyncio.Event()
         self.ending = Ending(self)
         self.orphan = Orphan(self)
         self._is_following = False
         self.control: Control | Heir | None = None
-        self._trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
         self._panics: set[str] = set()
         self._loop_lag = 0.0
         self._swept_at = monotonic()
@@ -82,25 +83,18 @@ class Worker:
 
     # Connections
 
-    def _client_at(self, door: Door) -> Downstream:
-        door.knock()
-        return Downstream(self)
-
     def welcome(self, client: Downstream) -> bool:
         """Take in a new connection; False if there are too many."""
         self.connections.add(client)
-        return len(self.connections) <= self.limits.connections
+        return self.reception.enter(client)
 
     def farewell(self, client: Downstream) -> None:
         """A connection is gone."""
         self.connections.discard(client)
         self.suspects.discard(client)
+        self.reception.leave(client)
         if self.is_draining and not self.connections:
             self.ending.hurry()
-
-    def is_trusted(self, client: str) -> bool:
-        """Whether this address is one of `trusted_proxies`."""
-        return bool(self._trusted) and bool(client) and any(ipaddress.ip_address(client) in n for n in self._trusted)
 
     def route(self, request: RequestHead) -> Route:
         """The Route that takes this request. Raises RequestError if there is none, or if it goes round in a circle."""
@@ -148,7 +142,7 @@ class Worker:
     def _configure(self, settings: Settings) -> None:
         now = monotonic()
         self.limits, self.timeouts = settings.limits, settings.timeouts
-        self._trusted = tuple(ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies)
+        self.reception.configure(settings)
         self.router = Router(settings.routes)
         self.pools = {
             one.name: Pool(one, now, workers=settings.workers, listener=self._breaker_changed) for one in settings.pools
@@ -208,11 +202,13 @@ class Worker:
             client.expire()
         for client in self.suspects:
             client.sound()
+        self.reception.look()
         if now - self._reported_at >= REPORT:
             self._reported_at = now
             self._round(now)
 
     def _round(self, now: float) -> None:
+        self.reception.measure()
         for pool in self.pools.values():
             longest = pool.settings.timeouts.backend_idle
             for backend in pool.backends:
@@ -238,6 +234,7 @@ class Worker:
             pools={pool.name: pool.counts() for pool in self.pools.values()},
             refused=dict(self.stats.refused),
             client_aborts=self.stats.client_aborts,
+            turned_away=dict(self.stats.turned_away),
             final=final,
         )
 
@@ -252,13 +249,12 @@ class Worker:
         else:
             self.ending.begin(ORPHAN_DRAIN, closes_idle=True)
 
-    async def serve(self, control: socket.socket, listeners: list[socket.socket]) -> None:
+    async def serve(self, control: socket.socket, listeners: list[tuple[str, socket.socket]]) -> None:
         """Serve until drained."""
         self.control = led = await Control.over(control, self.heed, self.orphan.begin)
         await led.first_snapshot(lambda: self.snapshot_version > 0)
-        self.doors = [Door(sock, self._client_at) for sock in listeners]
-        for door in self.doors:
-            await door.open()
+        for name, sock in listeners:
+            self.reception.open(name, sock)
         led.send(Started(self.number, os.getpid(), self.snapshot_version))
         self.sweep()
         gc.collect()
@@ -289,8 +285,10 @@ async def _main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=arguments.control)
-    listeners = [socket.socket(fileno=int(one.rpartition("=")[2])) for one in arguments.listener]
-    worker = Worker(arguments.id, loop, random.Random())
+    named = [one.rpartition("=") for one in arguments.listener]
+    listeners = [(name, socket.socket(fileno=int(fd))) for name, _, fd in named]
+    places = Places(shared_counts(arguments.counts, arguments.id)) if arguments.counts >= 0 else None
+    worker = Worker(arguments.id, loop, random.Random(), places)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, worker.obey_as_orphan)
     await worker.serve(control, listeners)
@@ -302,6 +300,7 @@ def main() -> None:
     parser.add_argument("--id", type=int, required=True)
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--listener", action="append", default=[])
+    parser.add_argument("--counts", type=int, default=-1)
     configure(sys.stderr)
     _raise_file_limit()
     gc.set_threshold(50_000, 20, 100)

@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--tap")
     parser.add_argument("--id")
     parser.add_argument("--control", type=int)
+    parser.add_argument("--counts")
     parser.add_argument("--listener", action="append", default=[])
     options = parser.parse_args()
 

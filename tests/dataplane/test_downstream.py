@@ -8,8 +8,12 @@ from time import monotonic
 
 import pytest
 
+from proxy.core.settings import Address, ListenerSettings
 from proxy.dataplane.downstream import LINGER, Downstream
+from proxy.dataplane.reception import Arrival
 from proxy.dataplane.worker import Worker
+
+WEB = ListenerSettings("web", Address())
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ async def connected() -> AsyncIterator[tuple[Downstream, socket.socket]]:
     ours.setblocking(False)
     theirs.setblocking(False)
     worker = Worker(0, loop, random.Random(1))
-    _, client = await loop.connect_accepted_socket(lambda: Downstream(worker), ours)
+    _, client = await loop.connect_accepted_socket(lambda: Downstream(worker, Arrival(WEB)), ours)
     yield client, theirs
     client.abort()
     theirs.close()

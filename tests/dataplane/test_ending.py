@@ -10,7 +10,6 @@ import pytest
 
 from proxy.core.messages import Snapshot
 from proxy.core.settings import Address, ListenerSettings, RouteSettings, Settings, StaticAnswer
-from proxy.dataplane.door import Door
 from proxy.dataplane.worker import Worker
 
 PATIENCE = 10
@@ -23,14 +22,13 @@ async def worker() -> Worker:
     worker = Worker(0, asyncio.get_running_loop(), random.Random(1))
     route = RouteSettings("all", answer=StaticAnswer(body="hello"))
     worker.heed(Snapshot(1, 1, Settings((ListenerSettings("web", Address("127.0.0.1", 0)),), (), (route,)), {}))
-    worker.doors = [Door(socket.create_server(("127.0.0.1", 0)), worker._client_at)]
-    await worker.doors[0].open()
+    worker.reception.open("web", socket.create_server(("127.0.0.1", 0)))
     return worker
 
 
 async def connect(worker: Worker) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection that has had one request answered."""
-    host, port = worker.doors[0]._sock.getsockname()
+    host, port = worker.reception.doors[0]._sock.getsockname()
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(REQUEST)
     await answer(reader)
@@ -100,7 +98,7 @@ async def test_a_second_order_does_not_put_the_first_off(worker: Worker) -> None
 
 
 async def test_a_connection_that_was_accepted_just_before_is_served(worker: Worker) -> None:
-    host, port = worker.doors[0]._sock.getsockname()
+    host, port = worker.reception.doors[0]._sock.getsockname()
     clients = [socket.create_connection((host, port)) for _ in range(20)]
     for client in clients:
         client.setblocking(False)

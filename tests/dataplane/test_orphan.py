@@ -13,7 +13,6 @@ import pytest
 
 from proxy.core.takeover import PREFIX, Offer, Order, Word, from_line, to_line
 from proxy.dataplane import orphan
-from proxy.dataplane.door import Door
 from proxy.dataplane.worker import Worker
 
 PATIENCE = 10
@@ -24,8 +23,7 @@ async def worker() -> AsyncIterator[Worker]:
     """A worker with one listening socket whose supervisor has just gone."""
     worker = Worker(0, asyncio.get_running_loop(), random.Random(1))
     listener = socket.create_server(("127.0.0.1", 0))
-    worker.doors = [Door(listener, worker._client_at)]
-    await worker.doors[0].open()
+    worker.reception.open("web", listener)
     worker.orphan.begin()
     yield worker
     worker.ending.begin(0.0, closes_idle=True)
@@ -95,8 +93,8 @@ async def test_an_heir_gets_the_very_sockets_and_the_counts(worker: Worker) -> N
     heir = await Supervisor.connect()
 
     assert Offer(os.getpid(), 1) == heir.offer
-    assert [worker.doors[0]._sock.getsockname()] == [one.getsockname() for one in heir.sockets]
-    assert os.fstat(heir.sockets[0].fileno()).st_ino == os.fstat(worker.doors[0].fileno()).st_ino
+    assert [worker.reception.doors[0]._sock.getsockname()] == [one.getsockname() for one in heir.sockets]
+    assert os.fstat(heir.sockets[0].fileno()).st_ino == os.fstat(worker.reception.doors[0].fileno()).st_ino
     word = await heir.hear()
     assert word is not None
     assert (3, False) == (word.report.client_aborts, word.report.final)

@@ -1,0 +1,134 @@
+"""Who is inside: client connections by Listener and by address, over all workers, and whether there is room for more.
+
+Numbers only: it holds no connection. The worker asks when one has come, and says when it is gone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import mmap
+import os
+import resource
+
+from proxy.core.counts import SIZE, Cells, SharedCounts
+from proxy.core.settings import ListenerSettings
+
+LISTENER_FULL = "connections"
+CLIENT_FULL = "connections_per_client"
+NETWORK_V6 = 64
+"""Bits of an IPv6 address that are one client: a household or a machine has all the rest for itself."""
+LEAST_SPARE = 16
+"""Descriptors that are kept for connections to Backends; a quarter of all, where that is more."""
+
+
+class Count:
+    """The connections of one Listener, or of one client."""
+
+    __slots__ = ("cells", "own")
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self.own = 0
+
+
+class Places:
+    """The connections that count. One that was refused does not."""
+
+    __slots__ = ("_counts", "_shared", "inside")
+
+    def __init__(self, shared: SharedCounts | None = None) -> None:
+        self._shared = shared
+        self._counts: dict[bytes, Count] = {}
+        self.inside = 0
+
+    def __repr__(self) -> str:
+        return f"<Places {self.inside} inside>"
+
+    def enter(self, listener: ListenerSettings, client: str) -> tuple[bytes, ...] | str:
+        """Take a place: what to `leave` with later, or the limit that is reached. Without an address none counts."""
+        name = listener.name.encode()
+        if not self._enter(name, listener.connections):
+            return LISTENER_FULL
+        keys: tuple[bytes, ...] = (name,)
+        if client and listener.connections_per_client is not None:
+            key = name + b"\0" + _network(client)
+            if not self._enter(key, listener.connections_per_client):
+                self._leave(name)
+                return CLIENT_FULL
+            keys = (name, key)
+        self.inside += 1
+        return keys
+
+    def leave(self, keys: tuple[bytes, ...]) -> None:
+        """Give a place up."""
+        self.inside -= 1
+        for key in keys:
+            self._leave(key)
+
+    def _enter(self, key: bytes, most: int) -> bool:
+        """Count first and look then: two workers that do so at one moment never let in too many."""
+        shared, count = self._shared, self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = Count(shared.cells(key) if shared is not None else ())
+        count.own += 1
+        total = count.own
+        if shared is not None:
+            shared.add(count.cells, 1)
+            total += shared.others(count.cells)
+        if total > most:
+            self._leave(key)
+            return False
+        return True
+
+    def _leave(self, key: bytes) -> None:
+        count = self._counts[key]
+        count.own -= 1
+        if self._shared is not None:
+            self._shared.add(count.cells, -1)
+        if not count.own:
+            del self._counts[key]
+
+
+def shared_counts(fd: int, row: int) -> SharedCounts:
+    """The memory that the supervisor has made for all workers, as it was inherited."""
+    memory = memoryview(mmap.mmap(fd, SIZE))
+    os.close(fd)
+    return SharedCounts(memory, row)
+
+
+def _network(client: str) -> bytes:
+    """What counts as one client."""
+    if ":" not in client:
+        return client.encode()
+    return ipaddress.IPv6Address(client.partition("%")[0]).packed[: NETWORK_V6 // 8]
+
+
+class Descriptors:
+    """Whether this process may open more files. Some are spared, or clients would have all and Backends none."""
+
+    __slots__ = ("_most",)
+
+    def __init__(self) -> None:
+        self._most = 0
+        self.measure()
+
+    def __repr__(self) -> str:
+        return f"<Descriptors {self._most}>"
+
+    def measure(self) -> None:
+        """The limit may be changed at any time (prlimit)."""
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = most - max(LEAST_SPARE, most // 4) if most != resource.RLIM_INFINITY else 1 << 30
+
+    def are_short_after(self, newest: int) -> bool:
+        """Whether none must be given to clients any more: the kernel gives the lowest, so those below are in use."""
+        return newest >= self._most
+
+    def are_short(self) -> bool:
+        """The same, where none was just given."""
+        try:
+            newest = os.dup(0)
+        except OSError:
+            return True
+        os.close(newest)
+        return self.are_short_after(newest)
