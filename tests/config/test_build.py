@@ -203,6 +203,22 @@ def test_listeners_are_named_by_their_keys_or_addresses() -> None:
     assert ["a:1", "web", "a:0", "a:0"] == [listener.name for listener in listed]
 
 
+def test_a_listener_has_the_limits_of_the_defaults_but_for_those_of_its_own() -> None:
+    text = """
+listeners:
+  web: {address: a:1, limits: {connections_per_client: none}, proxy_protocol: true}
+  api: {address: a:2, limits: {connections: 5}}
+  bare: a:3
+trusted_proxies: [10.0.0.0/8]
+defaults: {limits: {connections: 7, connections_per_client: 3}}
+pools: {app: [b:1]}
+"""
+    listeners = read(text).listeners
+
+    assert [(7, None), (5, 3), (7, 3)] == [(one.connections, one.connections_per_client) for one in listeners]
+    assert [True, False, False] == [one.proxy_protocol for one in listeners]
+
+
 def test_a_variable_is_a_number_where_one_is_wanted_and_text_where_text_is() -> None:
     settings = read(
         """\
