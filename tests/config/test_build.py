@@ -219,6 +219,12 @@ pools: {app: [b:1]}
     assert [True, False, False] == [one.proxy_protocol for one in listeners]
 
 
+def test_who_may_open_a_unix_socket_may_say_whose_connection_it_is() -> None:
+    [listener] = read("listeners: {a: {address: 'unix:/s', proxy_protocol: true}}\npools: {app: [b:1]}\n").listeners
+
+    assert listener.proxy_protocol
+
+
 def test_a_variable_is_a_number_where_one_is_wanted_and_text_where_text_is() -> None:
     settings = read(
         """\

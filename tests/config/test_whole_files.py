@@ -159,7 +159,6 @@ def test_a_mistake_among_pools_is_named_with_its_place(mistakes: Mistakes, pools
         ("{a: {address: a:1, tls: {}}}", ["1:31: listeners.a.tls: not supported yet"]),
         ("{a: {address: a:1, proxy_protocol: true}}", ["1:31: listeners.a.proxy_protocol: needs 'trusted_proxies', or every connection would be refused"]),
         ("[{address: a:1, proxy_protocol: true}]", ["1:28: listeners[0].proxy_protocol: needs 'trusted_proxies', or every connection would be refused"]),
-        ("{a: {address: 'unix:/s', proxy_protocol: true}}", []),
         ("{a: {address: a:1, proxy_protocol: v2}}", ["1:47: listeners.a.proxy_protocol: expected true or false, not 'v2'"]),
         ("{a: {address: a:1, limits: {connections: none}}}", ["1:53: listeners.a.limits.connections: expected a whole number from 1 to 1000000, not 'none'"]),
         ("{a: {address: a:1, limits: {body: 1B}}}", ["1:40: listeners.a.limits.body: unknown key"]),
