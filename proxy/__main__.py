@@ -15,6 +15,8 @@ from proxy import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("proxy.cli.run:run", "Serve what CONFIG says, until TERM or Ctrl-C."),
     "check": ("proxy.cli.check:check", "Say what is wrong with a config file, all of it at once."),
+    "reload": ("proxy.cli.reload:reload", "Have a running proxy read its config anew; say what has changed."),
+    "backend": ("proxy.cli.backend:backend", "Drain a backend, take it out, or let it serve again."),
     "status": ("proxy.cli.status:status", "Show pools and backends, and why those that are out are out."),
     "schema": ("proxy.cli.schema:schema", "Print the JSON Schema of config files, for editors."),
 }

@@ -9,7 +9,10 @@ import http.client
 import json
 import os
 import socket
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +22,15 @@ import click
 DEFAULT_ADMIN = "127.0.0.1:9900"
 TIMEOUT = 5.0
 """Seconds to wait for the admin endpoint."""
+
+
+class Refused(Exception):  # noqa: N818 - says what became of the request
+    """The admin endpoint said no; the problem document says why."""
+
+    def __init__(self, status: int, document: Any) -> None:
+        super().__init__(document.get("detail", ""))
+        self.status = status
+        self.document = document
 
 
 class Unreachable(Exception):  # noqa: N818 - says what the admin endpoint is
@@ -57,13 +69,65 @@ def read_token(path: Path | None) -> str:
     return path.read_text().strip() if path is not None else os.environ.get("FAILOVER_PROXY_TOKEN", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A person who may ask an admin endpoint."""
+
+    endpoint: Endpoint
+    token: str
+
+    def ask(self, method: str, target: str, document: object = None, timeout: float = TIMEOUT) -> Any:
+        """Send one request; the JSON of the answer, or Refused. Ends the command where nobody answers."""
+        try:
+            status, answer = exchange(self.endpoint, method, target, self.token, document, timeout=timeout)
+        except Unreachable as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+        if status >= http.HTTPStatus.BAD_REQUEST:
+            raise Refused(status, answer)
+        return answer
+
+
+def admin_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options by which a command finds its admin endpoint; it gets a Caller."""
+
+    @click.option(
+        "--admin",
+        envvar="FAILOVER_PROXY_ADMIN",
+        default=DEFAULT_ADMIN,
+        show_default=True,
+        metavar="ADDRESS",
+        help="The admin endpoint: host:port, a URL, or unix:/path. Also by FAILOVER_PROXY_ADMIN.",
+    )
+    @click.option(
+        "--token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="File with the bearer token. Also by FAILOVER_PROXY_TOKEN.",
+    )
+    @wraps(command)
+    def with_caller(*arguments: Any, admin: str, token_file: Path | None, **options: Any) -> None:
+        command(Caller(parse_endpoint(admin), read_token(token_file)), *arguments, **options)
+
+    return with_caller
+
+
 def ask(endpoint: Endpoint, method: str, target: str, token: str = "", document: object = None) -> Any:
     """Send one request; the JSON of the answer, or Unreachable."""
+    status, answer = exchange(endpoint, method, target, token, document)
+    if status >= http.HTTPStatus.BAD_REQUEST:
+        raise Unreachable(f"the admin endpoint {endpoint} answers {status}: {answer.get('detail', '')}")
+    return answer
+
+
+def exchange(
+    endpoint: Endpoint, method: str, target: str, token: str, document: object, *, timeout: float = TIMEOUT
+) -> tuple[int, Any]:
+    """Send one request; status and JSON of the answer, whatever it says, or Unreachable."""
     headers = {"Accept": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     body = None if document is None else json.dumps(document)
-    connection = _connection(endpoint)
+    connection = _connection(endpoint, timeout)
     try:
         connection.request(method, target, body, headers)
         answer = connection.getresponse()
@@ -76,7 +140,7 @@ def ask(endpoint: Endpoint, method: str, target: str, token: str = "", document:
         ) from error
     finally:
         connection.close()
-    return _parse(endpoint, answer.status, text)
+    return answer.status, _parse(endpoint, answer.status, text)
 
 
 def _parse(endpoint: Endpoint, status: int, text: bytes) -> Any:
@@ -88,25 +152,23 @@ def _parse(endpoint: Endpoint, status: int, text: bytes) -> Any:
         document = json.loads(text)
     except ValueError:
         raise Unreachable(f"{endpoint} answers, but is not the admin endpoint of a failover-proxy") from None
-    if status >= http.HTTPStatus.BAD_REQUEST:
-        raise Unreachable(f"the admin endpoint {endpoint} answers {status}: {document.get('detail', '')}")
     return document
 
 
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
-def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
+def _connection(endpoint: Endpoint, timeout: float) -> http.client.HTTPConnection:
     if endpoint.path:
-        return _UnixConnection(endpoint.path)
-    return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=TIMEOUT)
+        return _UnixConnection(endpoint.path, timeout)
+    return http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=timeout)

@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from proxy.controlplane import handover
 from proxy.controlplane.inheritance import from_service_manager
 from proxy.controlplane.legacy import Legacy
 from proxy.controlplane.rehearsal import rehearse
+from proxy.controlplane.reload import Fault, Reader, Rejected
 from proxy.controlplane.sockets import BoundListener, StartError
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.settings import Settings
@@ -44,15 +46,24 @@ def serve(config: Path, addresses: Path | None) -> int:
             if legacy is not None and is_rehearsal:
                 runner.run(rehearse(settings, legacy))
             else:
-                runner.run(_supervise(settings, addresses, legacy))
+                runner.run(_supervise(settings, partial(reread, config), addresses, legacy))
     except (StartError, ValueError) as error:
         click.echo(f"error: {error}", err=True)
         return FAILED
     return 0
 
 
-async def _supervise(settings: Settings, addresses: Path | None, legacy: Legacy | None) -> None:
-    supervisor = Supervisor(settings, legacy=legacy)
+def reread(config: Path, running: Settings) -> Settings:
+    """Read the config anew, for a reload. Raises Rejected."""
+    try:
+        return load(config, os.environ, running)
+    except ConfigError as error:
+        faults = [Fault(one.message, one.file, one.line, one.column, one.path) for one in error.mistakes]
+        raise Rejected(faults) from None
+
+
+async def _supervise(settings: Settings, read: Reader, addresses: Path | None, legacy: Legacy | None) -> None:
+    supervisor = Supervisor(settings, legacy=legacy, read=read)
     inheritance = from_service_manager(os.environ) if legacy is None else handover.sockets_of(legacy)
     listeners, admin = supervisor.bind(inheritance)
     supervisor.heed_signals()

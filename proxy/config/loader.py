@@ -15,15 +15,15 @@ from proxy.config.mistakes import ConfigError, Finding, Mistake
 from proxy.config.models import Secret
 from proxy.config.notyet import not_yet
 from proxy.config.shape import shape
-from proxy.config.tree import read
+from proxy.config.tree import Document, read
 from proxy.core.settings import Settings
 
 LARGEST_FILE = 16 * 1024**2
 LARGEST_SECRET = 64 * 1024
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read a config file; a ConfigError holds every mistake in it."""
+def load(path: Path, environ: Mapping[str, str], running: Settings | None = None) -> Settings:
+    """Read a config file; a ConfigError holds every mistake in it. `running`: for a reload, the settings in force."""
     try:
         content = _content(path, LARGEST_FILE)
     except OSError as error:
@@ -34,10 +34,10 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         lines = (content[: error.start].decode() + "x").splitlines()
         message = f"not UTF-8: byte 0x{content[error.start]:02X}"
         raise ConfigError([Mistake(str(path), len(lines), len(lines[-1]), "", message)]) from None
-    return loads(text, str(path), environ)
+    return loads(text, str(path), environ, running)
 
 
-def loads(text: str, name: str, environ: Mapping[str, str]) -> Settings:
+def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | None = None) -> Settings:
     """Read a config's text. `name` is the file it is from: messages begin with it, relative paths start beside it."""
     folder = Path(name).parent
     document = read(text, name, environ)
@@ -58,7 +58,24 @@ def loads(text: str, name: str, environ: Mapping[str, str]) -> Settings:
         document.add(finding)
     if document.mistakes or shaped.config is None:
         raise ConfigError(document.mistakes)
-    return build(shaped.config, token, folder)
+    settings = build(shaped.config, token, folder)
+    if running is not None:
+        _refuse_change(settings, running, document)
+    return settings
+
+
+def _refuse_change(settings: Settings, running: Settings, document: Document) -> None:
+    """What can't be changed while the proxy runs is a mistake in a file that is read by a reload."""
+    for path, was, now in (
+        (("admin", "address"), running.admin.address, settings.admin.address),
+        (("state_dir",), running.state_dir, settings.state_dir),
+        (("listeners",), running.listeners, settings.listeners),
+        (("workers",), running.workers, settings.workers),
+    ):
+        if was != now:
+            document.add(Finding(path, "can't be changed while the proxy runs: restart it"))
+    if document.mistakes:
+        raise ConfigError(document.mistakes)
 
 
 def _content(path: Path, most: int) -> bytes:

@@ -20,6 +20,7 @@ from proxy.controlplane.guard import Guard
 from proxy.controlplane.metrics import metrics_registry
 from proxy.controlplane.problems import Problem, answer_with_problems
 from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
+from proxy.controlplane.reload import NotNow, Rejected
 from proxy.controlplane.view import Json, View
 from proxy.core.messages import AdminState
 from proxy.core.settings import AdminSettings
@@ -38,6 +39,7 @@ GET   /v1/pools                           all pools with their backends
 GET   /v1/pools/POOL                      one pool
 GET   /v1/pools/POOL/backends/BACKEND     one backend, with its last probes
 PATCH /v1/pools/POOL/backends/BACKEND     {{"state": "ready|drain|maint"}} or {{"weight": 0 to {WEIGHT_MAX}, or null}}
+POST  /v1/reload                          read the config anew; answers what has changed, or what is wrong
 """
 
 
@@ -58,6 +60,9 @@ class Control(Protocol):
     def set_weight(self, record: BackendRecord, weight: int | None) -> None:
         """Put a weight in place of the configured one."""
 
+    async def reload(self) -> Json:
+        """Read the config anew and put it in force; what has changed. Raises Rejected or NotNow."""
+
 
 class Admin:
     """The aiohttp application and its server."""
@@ -65,7 +70,8 @@ class Admin:
     def __init__(self, control: Control, settings: AdminSettings, dates: Dates) -> None:
         self._control = control
         self._view = View(control.registry, dates)
-        self._runner = web.AppRunner(self._application(settings), access_log=None, shutdown_timeout=1.0)
+        self._guard = Guard(settings)
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
 
     async def start(self, bound: socket.socket) -> None:
         """Serve on a socket that is bound already."""
@@ -76,10 +82,13 @@ class Admin:
         """Stop serving."""
         await self._runner.cleanup()
 
-    def _application(self, settings: AdminSettings) -> web.Application:
-        application = web.Application(
-            middlewares=[answer_with_problems, Guard(settings).middleware()], client_max_size=BODY_MAX
-        )
+    def obey(self, settings: AdminSettings) -> None:
+        """Follow other settings."""
+        self._guard.obey(settings)
+
+    def _application(self) -> web.Application:
+        middlewares = [answer_with_problems, self._guard.middleware()]
+        application = web.Application(middlewares=middlewares, client_max_size=BODY_MAX)
         page = metrics_registry(self._control.registry, self._control.restarts)
         backend = "/v1/pools/{pool}/backends/{backend:.+}"
         application.add_routes(
@@ -92,6 +101,7 @@ class Admin:
                 web.get("/v1/pools/{pool}", self._get_pool),
                 web.get(backend, self._get_backend),
                 web.patch(backend, self._patch_backend),
+                web.post("/v1/reload", self._post_reload),
             ]
         )
         return application
@@ -125,6 +135,15 @@ class Admin:
         if "weight" in wanted:
             self._control.set_weight(record, wanted["weight"])
         return _answer(self._view.backend(record))
+
+    async def _post_reload(self, request: web.Request) -> web.Response:
+        try:
+            return _answer(await self._control.reload())
+        except Rejected as rejected:
+            faults = [fault.document() for fault in rejected.faults]
+            raise Problem(422, "the config can't be used; nothing has changed", mistakes=faults) from None
+        except NotNow as error:
+            raise Problem(409, str(error)) from None
 
     def _pool(self, request: web.Request) -> PoolRecord:
         name = request.match_info["pool"]

@@ -12,24 +12,48 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, Snapshot, encode
+from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, RoutePart, Snapshot, encode
+from proxy.core.settings import RouteSettings
 
 log = logging.getLogger(__name__)
 
+PART = 100
+"""Routes in one message; a worker takes in so many in 2 ms, and serves its clients before the next."""
 UNSENT_MAX = 65536
 """Bytes that wait in the socket's buffer before messages are kept back."""
+
+
+class RouteBook:
+    """Very many Routes as messages of a few each, encoded once for all workers."""
+
+    def __init__(self) -> None:
+        self._routes: tuple[RouteSettings, ...] = ()
+        self._encoded: list[bytes] = []
+        self.version = 0
+
+    def parts(self, routes: tuple[RouteSettings, ...]) -> list[bytes]:
+        """The messages; after it `version` is that of these Routes."""
+        if routes is not self._routes:
+            self._routes = routes
+            self.version += 1
+            cuts = range(0, len(routes), PART)
+            self._encoded = [encode(RoutePart(self.version, cut == 0, routes[cut : cut + PART])) for cut in cuts]
+        return self._encoded
 
 
 class Channel(asyncio.Protocol):
     """One worker's control socket. `received` gets each message, `lost` is called once when the worker's end closes."""
 
-    def __init__(self, received: Callable[[Message], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self, received: Callable[[Message], None], lost: Callable[[], None], book: RouteBook | None = None
+    ) -> None:
         self._received = received
         self._lost = lost
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
         self._is_full = False
-        self._settings_sent = 0
+        self._settings_sent = self._routes_sent = 0
+        self._book = book or RouteBook()
         # Kept back while the worker does not read
         self._snapshot: Snapshot | None = None
         self._news: dict[tuple[str, str], BreakerNews] = {}
@@ -58,7 +82,19 @@ class Channel(asyncio.Protocol):
             if message.settings_version == self._settings_sent:
                 message = replace(message, settings=None)
             self._settings_sent = message.settings_version
+            message = self._apart(message, transport)
         transport.write(encode(message))
+
+    def _apart(self, message: Snapshot, transport: asyncio.WriteTransport) -> Snapshot:
+        """Send very many Routes before, in parts, and only if they are new."""
+        settings = message.settings
+        if settings is None or len(settings.routes) <= PART:
+            return message
+        parts = self._book.parts(settings.routes)
+        if self._routes_sent != self._book.version:
+            self._routes_sent = self._book.version
+            transport.writelines(parts)
+        return replace(message, settings=replace(settings, routes=()), routes_version=self._book.version)
 
     def _flush(self, transport: asyncio.WriteTransport) -> None:
         """Send what was kept back, the Snapshot first, until the worker stops reading again."""

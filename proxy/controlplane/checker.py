@@ -29,7 +29,6 @@ class Watch:
         self, record: BackendRecord, prober: Prober, rng: random.Random, ended: Callable[[Probe], None]
     ) -> None:
         self._record = record
-        self._policy = record.health.policy
         self._prober = prober
         self._rng = rng
         self._ended = ended
@@ -46,7 +45,13 @@ class Watch:
     def begin(self) -> None:
         """Probe from now on, the first time (almost) at once."""
         if self._timer is None and self._task is None:
-            self._set(self._policy.first_delay(self._rng))
+            self._set(self._record.health.policy.first_delay(self._rng))
+
+    def follow(self) -> None:
+        """The policy has changed: the next probe follows it, and comes at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._set(self._record.health.policy.first_delay(self._rng))
 
     def end(self) -> None:
         """Probe no more; a probe under way gives no result."""
@@ -58,9 +63,10 @@ class Watch:
 
     def hurry(self) -> None:
         """Traffic says that something is wrong: look within `fast_interval`."""
-        if self._timer is not None and self._timer.when() > self._loop.time() + self._policy.fast_interval:
+        soon = self._record.health.policy.fast_interval
+        if self._timer is not None and self._timer.when() > self._loop.time() + soon:
             self._timer.cancel()
-            self._set(self._policy.fast_interval)
+            self._set(soon)
 
     def _set(self, delay: float) -> None:
         self._timer = self._loop.call_later(delay, self._fire)
@@ -71,7 +77,7 @@ class Watch:
 
     async def _probe(self) -> None:
         try:
-            self._ended(await self._prober.probe(self._record.settings.address, self._policy))
+            self._ended(await self._prober.probe(self._record.settings.address, self._record.health.policy))
         except Exception:
             # A bug must not end the probing of this Backend for good.
             log.exception(
@@ -88,7 +94,7 @@ class Watch:
         delay = self._record.health.next_delay(self._rng)
         disputed = self._record.breaker().state is not BreakerState.CLOSED
         if disputed and self._record.health.state is HealthState.UP:
-            return min(delay, self._policy.fast_interval)
+            return min(delay, self._record.health.policy.fast_interval)
         return delay
 
 
@@ -99,16 +105,33 @@ class Checker:
         self, records: Iterable[BackendRecord], rng: random.Random, ended: Callable[[Key, Probe], None]
     ) -> None:
         self._prober = Prober()
+        self._rng = rng
+        self._ended = ended
         self._records = {record.key: record for record in records}
-        self._watches = {
-            record.key: Watch(record, self._prober, rng, partial(ended, record.key))
-            for record in self._records.values()
-        }
+        self._policies = {key: record.health.policy for key, record in self._records.items()}
+        self._watches = {key: self._watch(record) for key, record in self._records.items()}
+
+    def _watch(self, record: BackendRecord) -> Watch:
+        return Watch(record, self._prober, self._rng, partial(self._ended, record.key))
 
     def begin(self) -> None:
         """Begin to probe every Backend that is not in maint."""
         for key in self._watches:
             self.follow_admin(key)
+
+    def follow(self, records: Iterable[BackendRecord]) -> None:
+        """After a reload: probe those that are new, at once, and those that are gone no more."""
+        before, self._records = self._records, {record.key: record for record in records}
+        for key, record in before.items():
+            if self._records.get(key) is not record:
+                self._watches.pop(key).end()
+        for key, record in self._records.items():
+            if key not in self._watches:
+                self._watches[key] = self._watch(record)
+                self.follow_admin(key)
+            elif record.health.policy != self._policies[key]:
+                self._watches[key].follow()
+        self._policies = {key: record.health.policy for key, record in self._records.items()}
 
     def follow_admin(self, key: Key) -> None:
         """Stop or resume the probes of a Backend as its admin state says."""

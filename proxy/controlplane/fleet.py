@@ -17,11 +17,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from proxy.controlplane.channel import Channel
+from proxy.controlplane.channel import Channel, RouteBook
 from proxy.controlplane.notify import VARIABLES
 from proxy.controlplane.sharing import SharedMemory
 from proxy.controlplane.sockets import BoundListener
-from proxy.core.messages import BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
+from proxy.core.messages import Applied, BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
 from proxy.logs import say
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,13 @@ class Worker:
         listeners: Sequence[BoundListener],
         command: Sequence[str],
         owner: Owner,
+        *,
         memory: SharedMemory,
+        book: RouteBook,
     ) -> None:
         self.number = number
         self._memory = memory
+        self._book = book
         self._listeners = listeners
         self._command = command
         self._owner = owner
@@ -106,6 +109,8 @@ class Worker:
         self._silence = 0
         self._began_at = 0.0
         self.is_serving = False
+        self.settings_version = 0
+        """Of the settings that it has put in force."""
         # Of the series of processes
         self._deaths = 0
         self.restarts = 0
@@ -204,7 +209,10 @@ class Worker:
         finally:
             theirs.close()
         self._began_at, self._silence = self._loop.time(), 0
-        _, self._channel = await self._loop.create_unix_connection(lambda: Channel(self._received, gone.set), sock=ours)
+        self.settings_version = 0
+        _, self._channel = await self._loop.create_unix_connection(
+            lambda: Channel(self._received, gone.set, self._book), sock=ours
+        )
         watchdog = self._loop.create_task(self._watch())
         try:
             self._brief(self._channel)
@@ -277,6 +285,8 @@ class Worker:
         if isinstance(message, Started):
             self.is_serving = self.has_served = True
             say(log, logging.INFO, "worker serves", worker=self.number, pid=message.pid)
+        elif isinstance(message, Applied):
+            self.settings_version = message.settings_version
         try:
             self._owner.take(message)
         except Exception:
@@ -296,8 +306,10 @@ class Fleet:
     def __init__(
         self, listeners: Sequence[BoundListener], count: int, owner: Owner, command: Sequence[str] = COMMAND
     ) -> None:
-        self._memory = SharedMemory()
-        self.workers = [Worker(number, listeners, command, owner, self._memory) for number in range(count)]
+        self._memory, book = SharedMemory(), RouteBook()
+        self.workers = [
+            Worker(number, listeners, command, owner, memory=self._memory, book=book) for number in range(count)
+        ]
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -312,6 +324,10 @@ class Fleet:
     def is_serving(self) -> bool:
         """Whether any worker serves."""
         return any(worker.is_serving for worker in self.workers)
+
+    def late(self, settings_version: int) -> list[int]:
+        """The workers that serve and have not put these settings in force."""
+        return [one.number for one in self.workers if one.is_serving and one.settings_version < settings_version]
 
     @property
     def restarts(self) -> int:

@@ -31,6 +31,10 @@ class Guard:
         self._token = settings.token.encode()
         self._address = settings.address
 
+    def obey(self, settings: AdminSettings) -> None:
+        """Another token counts from the next request on."""
+        self._token = settings.token.encode()
+
     def check(self, request: web.Request) -> None:
         """Raise a Problem unless this request may be answered."""
         if self._token and request.path not in OPEN_PATHS:

@@ -53,6 +53,8 @@ class Legacy:
     """What workers had counted that live no more."""
     restarts: int = 0
     reloads: dict[str, int] = field(default_factory=dict)
+    past_probes: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    """Of Backends that a reload has removed."""
     is_rehearsal: bool = False
     """Whether the reader is only to find out whether it could take over."""
 
@@ -86,6 +88,7 @@ def bequeath(registry: Registry) -> Legacy:
         reports={report.pid: report for report in tally.live.values()},
         ended=tally.ended,
         reloads=dict(registry.reloads),
+        past_probes=dict(registry.past_probes),
     )
 
 
@@ -106,6 +109,7 @@ def inherit(registry: Registry, legacy: Legacy, now: float) -> None:
     for report in legacy.reports.values():
         registry.tally.take(of_predecessor(report))
     registry.reloads |= legacy.reloads
+    registry.past_probes |= legacy.past_probes
     registry.refresh(now)
 
 

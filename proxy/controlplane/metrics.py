@@ -60,9 +60,13 @@ class Metrics(Collector):
         yield _gauge(
             "breaker_state", "1 for the Breaker's state; open in any worker is open.", (*BACKEND, "state"), states
         )
-        passed = [((*r.key, "success"), r.probes_passed) for r in records]
-        failed = [((*r.key, "failure"), r.probes_failed) for r in records]
-        yield _counter("probes", "Probes by result.", (*BACKEND, "result"), passed + failed)
+        probes = {r.key: (r.probes_passed, r.probes_failed) for r in records} | self._registry.past_probes
+        results = [
+            ((*key, result), number)
+            for key, numbers in probes.items()
+            for result, number in zip(("success", "failure"), numbers, strict=True)
+        ]
+        yield _counter("probes", "Probes by result.", (*BACKEND, "result"), results)
         panics = [((name,), pool.panic) for name, pool in pools]
         yield _gauge("pool_panic", "1 while too few Backends are well to believe the verdicts.", ("pool",), panics)
 

@@ -17,16 +17,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Problem(Exception):  # noqa: N818 - RFC 9457's word
     """An error of the API: its status, and what is wrong in words that help."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: object) -> None:
         super().__init__(status, detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        self.members = members
+        """More of the document, by name (RFC 9457, section 3.2)."""
 
     def response(self) -> web.Response:
         """The problem document."""
         title = http.HTTPStatus(self.status).phrase
-        document = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        document = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.members}
         body = json.dumps(document) + "\n"
         return web.Response(
             status=self.status, text=body, content_type="application/problem+json", headers=self.headers

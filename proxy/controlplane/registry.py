@@ -7,7 +7,7 @@ Each method that takes news in returns the Changes it made, for the log.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf
 from types import MappingProxyType
@@ -58,6 +58,8 @@ class BackendRecord:
         self.health = Health(pool.health, now, was.health if was else None)
         self.admin = was.admin if was else AdminState.READY
         self.weight_override = was.weight if was else None
+        self.told_version = 0
+        """The Snapshot that told workers what an administrator wants of it."""
         self.breakers: dict[int, BreakerView] = {}
         """By worker; a dead worker's stays until its successor reports."""
         self.closed_at = -inf
@@ -83,6 +85,16 @@ class BackendRecord:
     def breaker(self) -> BreakerView:
         """The Breakers of all workers as one: open in any is open."""
         return max(self.breakers.values(), key=lambda b: (_RANK[b.state], b.until), default=BreakerView())
+
+    def obey(self, pool: PoolSettings, settings: BackendSettings) -> None:
+        """Follow other settings for the same address; what is known of it stays."""
+        self.settings = settings
+        self.health.policy = pool.health
+
+    def follow(self, other: BackendRecord) -> None:
+        """Another address bears the name now: what an administrator has said of the name holds on, nothing else."""
+        self.admin = other.admin
+        self.weight_override = other.weight_override
 
     def note_closing(self, at: float) -> None:
         """A Breaker closed in one worker, and all others are told so: what they had before is over."""
@@ -121,6 +133,20 @@ class PoolRecord:
 
     def __repr__(self) -> str:
         return f"<PoolRecord {self.settings.name} {self.available} of {len(self.backends)}>"
+
+    def obey(self, settings: PoolSettings, now: float) -> None:
+        """Follow other settings; what is known of each Backend that keeps name and address stays."""
+        before, self.settings = self.backends, settings
+        self.backends = {one.name: self._following(one, before.get(one.name), now) for one in settings.backends}
+
+    def _following(self, settings: BackendSettings, known: BackendRecord | None, now: float) -> BackendRecord:
+        if known is not None and known.settings.address == settings.address:
+            known.obey(self.settings, settings)
+            return known
+        record = BackendRecord(self.settings, settings, now, None)
+        if known is not None:
+            record.follow(known)
+        return record
 
     @property
     def available(self) -> int:
@@ -170,12 +196,45 @@ class Registry:
         self.tally = Tally()
         self.pools = {pool.name: PoolRecord(pool, now, was) for pool in settings.pools}
         self.reloads: dict[str, int] = {"success": 0, "failure": 0}
+        self.past_probes: dict[Key, tuple[int, int]] = {}
+        """Good and bad ones of Backends that a reload has removed."""
         self.refresh(now)
 
     def refresh(self, now: float) -> None:
         """Work out anew who serves."""
         for pool in self.pools.values():
             pool.refresh(self.tally, now)
+
+    def obey(self, settings: Settings, now: float) -> None:
+        """Follow other settings. What is known of Pools and Backends that go is forgotten, but for their totals."""
+        if settings.routes == self.settings.routes:
+            # The same tuple tells the channels that there is nothing to send anew.
+            settings = replace(settings, routes=self.settings.routes)
+        records = list(self.records())
+        before, self.settings = self.pools, settings
+        self.pools = {}
+        for one in settings.pools:
+            pool = before.get(one.name)
+            if pool is None:
+                pool = PoolRecord(one, now, {})
+            else:
+                pool.obey(one, now)
+            self.pools[one.name] = pool
+            pool.refresh(self.tally, now)
+        self._keep_probes(records)
+        self.version += 1
+        self.settings_version += 1
+
+    def _keep_probes(self, before: list[BackendRecord]) -> None:
+        """Probes that were counted stay with the name, whether anybody bears it or not."""
+        after = {record.key: record for record in self.records()}
+        for old in before:
+            if after.get(old.key) is not old:
+                self.past_probes[old.key] = (old.probes_passed, old.probes_failed)
+        for key in self.past_probes.keys() & after.keys():
+            passed, failed = self.past_probes.pop(key)
+            after[key].probes_passed += passed
+            after[key].probes_failed += failed
 
     def records(self) -> Iterator[BackendRecord]:
         """All Backends of all Pools."""
@@ -281,7 +340,14 @@ class Registry:
         if before is state:
             return []
         self._changed(record.key[0], now)
+        record.told_version = self.version
         return [Change("admin", *record.key, before, state)]
+
+    def is_drained(self, record: BackendRecord) -> bool:
+        """Whether an administrator has taken it out, every worker knows, and nothing is in flight on it."""
+        if record.admin is AdminState.READY or self.tally.backend(record.key).in_flight:
+            return False
+        return all(report.snapshot_version >= record.told_version for report in self.tally.live.values())
 
     def set_weight(self, record: BackendRecord, weight: int | None, now: float) -> list[Change]:
         """Put a weight in place of the configured one; None takes it away again."""

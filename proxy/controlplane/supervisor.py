@@ -26,12 +26,23 @@ from proxy.controlplane.legacy import Legacy, bequeath, inherit, of_predecessor,
 from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.registry import BackendRecord, Change, Registry
+from proxy.controlplane.reload import Json, Reader, Reloader
 from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener
 from proxy.controlplane.takeover import Predecessors
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
 from proxy.core.health import Probe
-from proxy.core.messages import AdminState, BreakerNews, Message, PoolNews, ProbePassed, Report, Snapshot, Started
+from proxy.core.messages import (
+    AdminState,
+    Applied,
+    BreakerNews,
+    Message,
+    PoolNews,
+    ProbePassed,
+    Report,
+    Snapshot,
+    Started,
+)
 from proxy.core.settings import Settings
 from proxy.logs import say
 
@@ -48,9 +59,15 @@ WRITTEN_WITHIN = 2.0
 class Supervisor:
     """Joins the parts. Made inside a running loop; `bind` first, then `run`."""
 
-    def __init__(self, settings: Settings, worker: Sequence[str] = COMMAND, legacy: Legacy | None = None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        worker: Sequence[str] = COMMAND,
+        legacy: Legacy | None = None,
+        read: Reader | None = None,
+    ) -> None:
         self._worker = worker
+        self.reloader = Reloader(self, read)
         self._loop = asyncio.get_running_loop()
         self.registry = Registry(settings, monotonic(), recall(settings.state_dir))
         self.predecessors = Predecessors(self._take_from_predecessor, lambda pid: self.registry.lose_worker(-pid))
@@ -73,8 +90,7 @@ class Supervisor:
         self.ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
-        self._drain_delay = settings.drain_delay
-        self._drain_timeout = settings.drain_timeout
+        self._is_quick = False
 
     # Life
 
@@ -83,7 +99,7 @@ class Supervisor:
 
         Sockets that others have bound before us, and left to us, are used on: connections wait there.
         """
-        settings = self._settings
+        settings = self.settings
         inheritance = inheritance or Inheritance()
         with contextlib.ExitStack() as undo, contextlib.closing(inheritance):
             undo.callback(self.predecessors.close)
@@ -114,6 +130,7 @@ class Supervisor:
             await stopping
             await self._wind_down()
         finally:
+            await self.reloader.close()
             await self.handover.close()
             self._close_listeners()
             await self.fleet.end()
@@ -133,17 +150,18 @@ class Supervisor:
         await self.ready.wait()
         self.notifier.ready()
         if self.predecessors:
-            say(log, logging.INFO, "handed over", drain=self._settings.replaced_timeout)
-            self.predecessors.drain(self._settings.replaced_timeout, closes_idle=False)
+            say(log, logging.INFO, "handed over", drain=self.settings.replaced_timeout)
+            self.predecessors.drain(self.settings.replaced_timeout, closes_idle=False)
 
     async def _wind_down(self) -> None:
         """Let others notice that we go, take nothing new, finish what runs."""
         self.notifier.stopping()
+        delay, timeout = self._drain_times()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurrying.wait(), self._drain_delay)
+            await asyncio.wait_for(self._hurrying.wait(), delay)
         self._close_listeners()
-        self.predecessors.drain(self._drain_timeout, closes_idle=True)
-        await asyncio.gather(self.fleet.drain(self._drain_timeout), self.predecessors.ended())
+        self.predecessors.drain(timeout, closes_idle=True)
+        await asyncio.gather(self.fleet.drain(timeout), self.predecessors.ended())
         say(log, logging.INFO, "stopped")
 
     def _close_listeners(self) -> None:
@@ -159,18 +177,28 @@ class Supervisor:
             self.fleet.kill()
             self.predecessors.kill()
             return
-        if quick:
-            self._drain_delay, self._drain_timeout = 0.0, min(QUICK_DRAIN, self._drain_timeout)
-        say(log, logging.INFO, "draining", delay=self._drain_delay, timeout=self._drain_timeout)
+        self._is_quick = quick
+        delay, timeout = self._drain_times()
+        say(log, logging.INFO, "draining", delay=delay, timeout=timeout)
         self._stopping.set()
 
+    def _drain_times(self) -> tuple[float, float]:
+        """`drain_delay` and `drain_timeout` as they count now."""
+        settings = self.settings
+        if self._is_quick:
+            return 0.0, min(QUICK_DRAIN, settings.drain_timeout)
+        return settings.drain_delay, settings.drain_timeout
+
     def heed_signals(self) -> None:
-        """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once. USR2 replaces us."""
+        """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once.
+
+        HUP reloads, USR2 replaces us.
+        """
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: self.stop(quick=True))
+        self._loop.add_signal_handler(signal.SIGHUP, self.reloader.begin)
         self._loop.add_signal_handler(signal.SIGUSR2, self.handover.begin)
-        for unsupported in (signal.SIGHUP, signal.SIGUSR1):
-            self._loop.add_signal_handler(unsupported, _refuse, unsupported)
+        self._loop.add_signal_handler(signal.SIGUSR1, _refuse, signal.SIGUSR1)
 
     # What the next program needs
 
@@ -187,7 +215,7 @@ class Supervisor:
         pids = [worker.pid for worker in self.fleet.workers if worker.pid is not None]
         return replace(
             bequeath(self.registry),
-            sockets=sockets_of(self._settings, self.listeners, self.admin),
+            sockets=sockets_of(self.settings, self.listeners, self.admin),
             pids=(*pids, *self.predecessors.pids()),
             restarts=self.restarts(),
         )
@@ -202,7 +230,7 @@ class Supervisor:
     async def resume(self) -> None:
         """There is no next program after all."""
         if self.admin is not None:
-            self._admin = Admin(self, self._settings.admin, Dates())
+            self._admin = Admin(self, self.settings.admin, Dates())
             await self._admin.start(self.admin.sockets[0].dup())
         self.notifier.ready()
 
@@ -212,7 +240,40 @@ class Supervisor:
         available = sum(not record.reasons for record in records)
         return f"{self.readiness()}; {available} of {len(records)} backends available"
 
+    # What a reload changes
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self.registry.settings
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it drains or ends."""
+        return self._stopping.is_set()
+
+    def obey(self, settings: Settings) -> int:
+        """Put other settings in force; the version under which workers will say that they have."""
+        self.registry.obey(settings, monotonic())
+        self._checker.follow(self.registry.records())
+        self._admin.obey(settings.admin)
+        self._memory.keep()
+        self._publish()
+        return self.registry.settings_version
+
+    def late(self, version: int) -> list[int]:
+        """The workers that serve and have not taken this version of the settings."""
+        return self.fleet.late(version)
+
+    def count_reload(self, result: str) -> None:
+        """For the metric."""
+        self.registry.reloads[result] += 1
+
     # What the admin endpoint asks
+
+    async def reload(self) -> Json:
+        """Read the config anew and put it in force; what has changed. Raises Rejected or NotNow."""
+        return await self.reloader.reload()
 
     def readiness(self) -> str:
         """`ready`, or why not."""
@@ -247,7 +308,7 @@ class Supervisor:
 
     def worker_timeout(self) -> float:
         """Seconds without a word after which a worker is taken for hung."""
-        return self._settings.worker_timeout
+        return self.settings.worker_timeout
 
     def take(self, message: Message) -> None:
         """A worker said this."""
@@ -257,6 +318,8 @@ class Supervisor:
             self._take_breaker_news(message)
         elif isinstance(message, PoolNews):
             self._carry_out(self.registry.take_pool_news(message))
+        elif isinstance(message, Applied):
+            self.reloader.look()
         elif isinstance(message, Started) and self.fleet.has_served and not self.ready.is_set():
             say(log, logging.INFO, "ready", workers=len(self.fleet.workers))
             self.ready.set()
@@ -275,6 +338,7 @@ class Supervisor:
     def lost(self, worker: int) -> None:
         """A worker's process has ended, and everything that it said has been taken."""
         self.registry.lose_worker(worker)
+        self.reloader.look()
 
     # What probes say
 

@@ -104,6 +104,13 @@ class Totals:
         for pool, pool_counts in report.pools.items():
             self.pools.setdefault(pool, PoolTotals()).add(pool_counts)
 
+    def add_missing(self, before: Report, after: Report) -> None:
+        """Keep what a worker has counted for Backends and Pools that it has no more since a reload."""
+        for key in before.backends.keys() - after.backends.keys():
+            self.backends.setdefault(key, BackendTotals()).add(before.backends[key], alive=False)
+        for pool in before.pools.keys() - after.pools.keys():
+            self.pools.setdefault(pool, PoolTotals()).add(before.pools[pool])
+
 
 def _add(totals: dict[K, int], counts: Mapping[K, int]) -> None:
     for key, count in counts.items():
@@ -124,6 +131,8 @@ class Tally:
         before = self.live.get(report.worker)
         if before is not None and before.pid != report.pid:
             self.lose(report.worker)
+        elif before is not None:
+            self._ended.add_missing(before, report)
         self.live[report.worker] = report
         self._totals = None
         if not self._samples:

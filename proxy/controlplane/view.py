@@ -61,6 +61,7 @@ class View:
             "reasons": list(record.reasons),
             "since": self._dates.iso(record.since),
             "admin_state": record.admin,
+            "drained": self._registry.is_drained(record),
             "health": self._health(record, last),
             "breaker": self._breaker(record),
             "in_flight": totals.in_flight,

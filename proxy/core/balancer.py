@@ -155,10 +155,9 @@ FAILURE_COST = 5.0
 class PeakEwma:
     """Two random choices by latency that rises at once and falls slowly, times the requests in flight."""
 
-    __slots__ = ("_costs", "_drawn")
+    __slots__ = ("_drawn",)
 
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
-        self._costs: dict[tuple[str, str], tuple[float, float]] = {}
         self._drawn = Weighted(settings, backends)
 
     def pick(self, candidates: Sequence[Backend], request: Keyed, now: float, rng: random.Random) -> Backend:
@@ -171,14 +170,14 @@ class PeakEwma:
     def observe(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
         """Take in one latency; a failure counts as a slow answer."""
         sample = max(duration, FAILURE_COST) if failed else duration
-        cost, at = self._costs.get(backend.key, (0.0, now))
+        cost, at = backend.cost or (0.0, now)
         if sample < cost:
             kept = math.exp(-(now - at) / DECAY)
             sample = cost * kept + sample * (1 - kept)
-        self._costs[backend.key] = (sample, now)
+        backend.cost = (sample, now)
 
     def _score(self, backend: Backend, now: float) -> float:
-        known = self._costs.get(backend.key)
+        known = backend.cost
         if known is None:
             return UNKNOWN_COST * backend.in_flight
         cost, at = known

@@ -155,6 +155,11 @@ class Breaker:
     def __repr__(self) -> str:
         return f"<Breaker {self.state} generation={self.generation} consecutive={self.consecutive}>"
 
+    def obey(self, policy: BreakerPolicy, now: float) -> None:
+        """Use other numbers from now on. The state, what was counted, and an opening that runs stay as they are."""
+        self.policy = policy
+        self._bucket_ends = min(self._bucket_ends, now + policy.window / BUCKETS)
+
     # Admission
 
     def may_admit(self, now: float) -> bool:

@@ -10,11 +10,12 @@ import enum
 import pickle
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState
-from proxy.core.settings import Settings
+from proxy.core.settings import RouteSettings, Settings
 
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds, in seconds, of every histogram of durations; a last bucket takes what is above."""
@@ -48,6 +49,17 @@ class Snapshot:
     """None where the worker has `settings_version` already."""
     backends: dict[tuple[str, str], BackendState]
     """By pool and backend name."""
+    routes_version: int = 0
+    """Of the Routes that came before in RouteParts and are not in `settings`; 0 where they are in `settings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePart:
+    """Some of very many Routes, in order: to take in 10,000 at once would keep a worker from its clients for long."""
+
+    version: int
+    is_first: bool
+    routes: tuple[RouteSettings, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,16 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """A worker acts on these settings from now on."""
+
+    worker: int
+    settings_version: int
+    seconds: float
+    """How long it took, in which nothing was served."""
+
+
+@dataclass(frozen=True, slots=True)
 class BackendCounts:
     """Totals of one Backend in one worker since that worker's start; gauges are of now."""
 
@@ -118,6 +140,19 @@ class BackendCounts:
     breaker_transitions: dict[str, int] = field(default_factory=dict)
     """By the state that was entered."""
 
+    def plus(self, other: BackendCounts) -> BackendCounts:
+        """Those of this Backend, and of one of the same name that has left, in one."""
+        return replace(
+            self,
+            in_flight=self.in_flight + other.in_flight,
+            idle_connections=self.idle_connections + other.idle_connections,
+            requests=self.requests + other.requests,
+            failures=self.failures + other.failures,
+            duration_buckets=tuple(map(sum, zip(self.duration_buckets, other.duration_buckets, strict=True))),
+            duration_sum=self.duration_sum + other.duration_sum,
+            breaker_transitions=_sums(self.breaker_transitions, other.breaker_transitions),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PoolCounts:
@@ -131,6 +166,17 @@ class PoolCounts:
     held: int
     unknown_outcomes: int
     panic: bool
+
+    def plus(self, other: PoolCounts) -> PoolCounts:
+        """Those of this Pool, and of one of the same name that has left, in one."""
+        return replace(
+            self,
+            retries=_sums(self.retries, other.retries),
+            budget_exhausted=self.budget_exhausted + other.budget_exhausted,
+            saved=self.saved + other.saved,
+            held=self.held + other.held,
+            unknown_outcomes=self.unknown_outcomes + other.unknown_outcomes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +205,14 @@ class Report:
     """The worker's last Report before it ends."""
 
 
-Message = Snapshot | BreakerNews | ProbePassed | PoolNews | Drain | Started | Report
+Message = Snapshot | RoutePart | BreakerNews | ProbePassed | PoolNews | Drain | Started | Applied | Report
+
+K = TypeVar("K")
+
+
+def _sums(one: dict[K, int], other: dict[K, int]) -> dict[K, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
+
 
 _LENGTH = struct.Struct("!I")
 
@@ -178,11 +231,21 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield each message that is now complete."""
-        self._buffer += data
-        while len(self._buffer) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
-            if len(self._buffer) < end:
-                return
-            message: Message = pickle.loads(self._buffer[_LENGTH.size : end])  # noqa: S301 - from our own process
-            del self._buffer[:end]
+        self.take(data)
+        while (message := self.next()) is not None:
             yield message
+
+    def take(self, data: bytes) -> None:
+        """Take in bytes."""
+        self._buffer += data
+
+    def next(self) -> Message | None:
+        """The next message, if it is complete."""
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+        if len(self._buffer) < end:
+            return None
+        message: Message = pickle.loads(self._buffer[_LENGTH.size : end])  # noqa: S301 - from our own process
+        del self._buffer[:end]
+        return message

@@ -40,6 +40,7 @@ class Backend:
     __slots__ = (
         "admin",
         "breaker",
+        "cost",
         "duration_buckets",
         "duration_sum",
         "failures",
@@ -61,8 +62,9 @@ class Backend:
         # For the life of the process
         self.key = (pool, settings.name)
         self.name = settings.name
-        self.settings = settings
         self.breaker = Breaker(breaker, now)
+        # As the settings say
+        self.settings = settings
         self.max_in_flight = _share_of(settings.max_in_flight, workers)
         # As the last Snapshot says
         self.admin = AdminState.READY
@@ -76,6 +78,8 @@ class Backend:
         self.duration_sum = 0.0
         self.transitions: dict[str, int] = {}
         self.turn = 0.0
+        self.cost: tuple[float, float] | None = None
+        """What `peak_ewma` has learnt, and when."""
 
     def __repr__(self) -> str:
         return f"<Backend {self.key[0]}/{self.name} in_flight={self.in_flight} {self.admin} {self.health}>"
@@ -110,6 +114,23 @@ class Backend:
         self.admin = state.admin
         self.health = state.health
         self.weight = self.settings.weight if state.weight is None else state.weight
+
+    def obey(self, settings: BackendSettings, breaker: BreakerPolicy, now: float, workers: int) -> None:
+        """Follow other settings for the same address. State, counts and what is in flight stay."""
+        self.settings = settings
+        self.weight = settings.weight
+        self.max_in_flight = _share_of(settings.max_in_flight, workers)
+        self.turn = 0.0
+        self.breaker.obey(breaker, now)
+
+    def absorb(self, other: Backend) -> None:
+        """Take over the totals of a Backend of the same name that has left, so that no total goes back."""
+        self.requests += other.requests
+        self.failures += other.failures
+        self.duration_sum += other.duration_sum
+        self.duration_buckets = [a + b for a, b in zip(self.duration_buckets, other.duration_buckets, strict=True)]
+        for state, count in other.transitions.items():
+            self.transitions[state] = self.transitions.get(state, 0) + count
 
     def record(self, duration: float) -> None:
         """Count an Attempt that ended after `duration` seconds."""

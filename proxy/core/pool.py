@@ -18,7 +18,7 @@ from proxy.core.breaker import BreakerState, Transition
 from proxy.core.messages import DURATION_BUCKETS, BackendState, PoolCounts
 from proxy.core.model import ADMIN_VETOES, Backend, Unavailable
 from proxy.core.retry import RetryBudget
-from proxy.core.settings import PoolSettings
+from proxy.core.settings import BackendSettings, PoolSettings
 from proxy.core.tiers import shares
 
 WELL = frozenset({None, Unavailable.FULL})
@@ -57,6 +57,7 @@ class Pool:
         "_single",
         "_trials",
         "_trials_wait",
+        "_workers",
         "backends",
         "budget",
         "by_name",
@@ -81,16 +82,10 @@ class Pool:
         workers: int = 1,
         listener: Callable[[Backend, Transition], None] | None = None,
     ) -> None:
-        self.settings = settings
         self.name = settings.name
-        self.backends = tuple(Backend(settings.name, one, settings.breaker, now, workers) for one in settings.backends)
-        self.by_name = {backend.name: backend for backend in self.backends}
-        self.tiers = tuple(Tier(settings, members) for members in _by_tier(self.backends))
         self.budget = RetryBudget(settings.retries, now, workers)
         self._listener = listener
         self._fresh_until = -inf
-        self._single = self.tiers[0] if len(self.tiers) == 1 else None
-        self._is_learning = any(tier.learner is not None for tier in self.tiers)
         self._trials: tuple[Backend, ...] = ()
         self._trials_wait = False
         self.panic = False
@@ -99,11 +94,69 @@ class Pool:
         self._scout_at = self._back_at = -inf
         self.holding = self.held = self.saved = self.unknown_outcomes = 0
         self.retries: dict[tuple[str, str], int] = {}
-        for backend in self.backends:
-            backend.breaker.listener = self._listens_to(backend)
+        self.backends: tuple[Backend, ...] = ()
+        self.by_name: dict[str, Backend] = {}
+        self._arrange(settings, now, workers)
 
     def __repr__(self) -> str:
         return f"<Pool {self.name} {sum(len(t.candidates) for t in self.tiers)} of {len(self.backends)}>"
+
+    # Settings
+
+    def _arrange(self, settings: PoolSettings, now: float, workers: int) -> None:
+        """Take in settings: what they say of Backends that are here already, and those that are new."""
+        self.settings = settings
+        self._workers = workers
+        self.backends = tuple(self._backend(one, now) for one in settings.backends)
+        self.by_name = {backend.name: backend for backend in self.backends}
+        self.tiers = tuple(Tier(settings, members) for members in _by_tier(self.backends))
+        self._single = self.tiers[0] if len(self.tiers) == 1 else None
+        self._is_learning = any(tier.learner is not None for tier in self.tiers)
+
+    def _backend(self, settings: BackendSettings, now: float) -> Backend:
+        """The one of this name and address that is here, or a new one."""
+        policy = self.settings.breaker
+        known = self.by_name.get(settings.name)
+        if known is not None and known.settings.address == settings.address:
+            known.obey(settings, policy, now, self._workers)
+            return known
+        backend = Backend(self.name, settings, policy, now, self._workers)
+        backend.breaker.listener = self._listens_to(backend)
+        return backend
+
+    def obey(self, settings: PoolSettings, now: float, workers: int) -> tuple[Backend, ...]:
+        """Follow other settings; whoever keeps name and address keeps state. Returns the Backends that have left.
+
+        An Attempt on one of those is settled on it as ever: it knows its Backend, and nobody looks for it by name.
+        """
+        if settings == self.settings and workers == self._workers:
+            return ()
+        before = self.backends
+        self._arrange(settings, now, workers)
+        self.budget.obey(settings.retries, workers)
+        if not set(self.backends) <= set(before):
+            # What was out of reach says nothing of those who are new.
+            self.failing_at = None
+        self.touch()
+        return tuple(self._let_go(backend) for backend in before if backend not in self.backends)
+
+    def dissolve(self) -> tuple[Backend, ...]:
+        """The settings know this Pool no more: all its Backends leave. Requests that are in it end here."""
+        return tuple(self._let_go(backend) for backend in self.backends)
+
+    def absorb(self, other: Pool) -> None:
+        """Take over the totals of a Pool of the same name that has left, so that no total goes back."""
+        for key, count in other.retries.items():
+            self.retries[key] = self.retries.get(key, 0) + count
+        self.budget.exhausted_total += other.budget.exhausted_total
+        self.held += other.held
+        self.saved += other.saved
+        self.unknown_outcomes += other.unknown_outcomes
+
+    def _let_go(self, backend: Backend) -> Backend:
+        """What still happens to it is no news: another may have its name by now."""
+        backend.breaker.listener = None
+        return backend
 
     # Changes of state
 

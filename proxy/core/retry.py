@@ -155,8 +155,7 @@ class RetryBudget:
     __slots__ = ("_requests", "_retries", "_slot", "_slot_ends", "exhausted_total", "reserve", "share")
 
     def __init__(self, policy: RetryPolicy, now: float, workers: int = 1) -> None:
-        self.share = policy.budget
-        self.reserve = policy.budget_min * BUDGET_WINDOW / workers
+        self.obey(policy, workers)
         self.exhausted_total = 0
         self._requests = [0] * (BUDGET_WINDOW + 1)
         self._retries = [0] * (BUDGET_WINDOW + 1)
@@ -165,6 +164,11 @@ class RetryBudget:
 
     def __repr__(self) -> str:
         return f"<RetryBudget {sum(self._retries)} of {self._allowed():g}>"
+
+    def obey(self, policy: RetryPolicy, workers: int) -> None:
+        """Use other numbers from now on; what was counted counts on."""
+        self.share = policy.budget
+        self.reserve = policy.budget_min * BUDGET_WINDOW / workers
 
     def count_request(self, now: float) -> None:
         """A client's request has come."""

@@ -96,18 +96,25 @@ class Router:
     __slots__ = ("_any", "_hosts", "_longest", "_only", "_suffixes", "routes")
 
     def __init__(self, routes: Sequence[RouteSettings]) -> None:
-        self.routes = tuple(Route(number, settings) for number, settings in enumerate(routes))
+        self.routes: list[Route] = []
         self._hosts: dict[bytes, _Paths] = {}
         self._suffixes: dict[bytes, _Paths] = {}
         self._longest = 0
         self._any = _Paths()
-        for route in self.routes:
-            self._paths_of(route.settings.match.host.lower().encode()).add(route)
-        only = self.routes[0] if len(self.routes) == 1 and self._any.anywhere else None
-        self._only = only if only is not None and only.is_unconditional else None
+        self._only: Route | None = None
+        self.extend(routes)
 
     def __repr__(self) -> str:
         return f"<Router {len(self.routes)} routes>"
+
+    def extend(self, routes: Sequence[RouteSettings]) -> None:
+        """Add more Routes after those that are here."""
+        for number, settings in enumerate(routes, len(self.routes)):
+            route = Route(number, settings)
+            self.routes.append(route)
+            self._paths_of(settings.match.host.lower().encode()).add(route)
+        only = self.routes[0] if len(self.routes) == 1 and self._any.anywhere else None
+        self._only = only if only is not None and only.is_unconditional else None
 
     def _paths_of(self, host: bytes) -> _Paths:
         if not host:

@@ -26,7 +26,7 @@ class Control(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._arrived = asyncio.Event()
         self.is_alone = False
-        self._has_said_last = False
+        self._has_said_last = self._is_working = False
 
     @classmethod
     async def over(
@@ -40,9 +40,19 @@ class Control(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        for message in self._decoder.feed(data):
+        self._decoder.take(data)
+        if not self._is_working:
+            self._work()
+
+    def _work(self) -> None:
+        """One message in each turn of the loop: a hundred parts of a reload must not keep clients waiting."""
+        self._is_working = False
+        message = self._decoder.next()
+        if message is not None:
+            self._is_working = True
+            asyncio.get_running_loop().call_soon(self._work)
             self._heed(message)
-        self._arrived.set()
+            self._arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -137,13 +137,13 @@ class Exchange:
         longest = self._timeouts.backend_idle if attempt.number == 1 else -1.0
         if not self._request.idempotent:
             longest = min(longest, self._pool.settings.retries.unsafe_reuse)
-        self._upstream = self._worker.idle[attempt.backend.key].take(attempt.started, longest)
+        self._upstream = self._worker.idle[attempt.backend].take(attempt.started, longest)
         return self._upstream is not None
 
     async def _connect(self, attempt: Attempt) -> bool:
         """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
         self._arm(self._timeouts.connect)
-        connected = await connect(self._worker.idle[attempt.backend.key], self._client, self._check_client)
+        connected = await connect(self._worker.idle[attempt.backend], self._client, self._check_client)
         if isinstance(connected, Upstream):
             self._upstream = connected
             return True

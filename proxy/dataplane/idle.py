@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class IdleConnections:
     """The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
 
-    __slots__ = ("_idle", "_limits", "address")
+    __slots__ = ("_idle", "address", "limits")
 
     def __init__(self, address: Address, limits: Limits) -> None:
         self.address = address
-        self._limits = limits
+        self.limits = limits
         self._idle: deque[Upstream] = deque()
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class IdleConnections:
         address = self.address
 
         def make() -> Upstream:
-            return Upstream(self, self._limits)
+            return Upstream(self)
 
         if address.path:
             _, upstream = await loop.create_unix_connection(make, address.path)

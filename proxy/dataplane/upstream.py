@@ -14,7 +14,6 @@ from proxy.core.chunked import ChunkedDecoder, ChunkError
 from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
 from proxy.core.http1 import ResponseHead
 from proxy.core.retry import NOT_SENT, Outcome, Progress
-from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, ResponseError
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_came_whole",
         "_decoder",
-        "_limits",
         "_sink",
         "_to_head",
         "buffer",
@@ -58,10 +56,9 @@ class Upstream(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, home: IdleConnections, limits: Limits) -> None:
+    def __init__(self, home: IdleConnections) -> None:
         # Per connection
         self.home = home
-        self._limits = limits
         self.owner: Downstream | None = None
         self.requests = 0
         self.idle_since = 0.0
@@ -238,14 +235,14 @@ class Upstream(asyncio.Protocol):
         end = buffer.find(END_OF_HEAD)
         if end < 0:
             self.buffer = buffer
-            if len(buffer) > self._limits.header_bytes:
+            if len(buffer) > self.home.limits.header_bytes:
                 self.fail(ResponseError("the head is too large", ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE))
             elif is_no_answer(buffer, max(0, len(buffer) - len(data) - 1)):
                 self.fail(ResponseError("not an HTTP/1 answer"))
             return
         end += 4
         try:
-            head = ResponseHead(buffer[:end], self._limits, to_head=self._to_head)
+            head = ResponseHead(buffer[:end], self.home.limits, to_head=self._to_head)
         except ResponseError as error:
             self.fail(error)
             return
@@ -262,7 +259,7 @@ class Upstream(asyncio.Protocol):
 
     def _take_plain(self, data: bytes) -> bool:
         """Take in a plain answer that has come whole, in one read, as nearly all do."""
-        head = None if self._to_head else ResponseHead.plain(data, self._limits)
+        head = None if self._to_head else ResponseHead.plain(data, self.home.limits)
         if head is None or len(data) - len(head.head) != head.length:
             return False
         self.head = head
@@ -276,7 +273,7 @@ class Upstream(asyncio.Protocol):
     def _take_interim(self, head: ResponseHead, rest: bytes) -> None:
         self.interims = [*(self.interims or ()), head]
         self.buffer = b""
-        if len(self.interims) > self._limits.headers:
+        if len(self.interims) > self.home.limits.headers:
             self.fail(ResponseError("too many interim answers"))
             return
         if rest:

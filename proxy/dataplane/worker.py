@@ -23,19 +23,31 @@ import uvloop
 from proxy.core.breaker import BreakerState, Transition
 from proxy.core.headers import Rewrite, is_loop
 from proxy.core.http1 import RequestHead
-from proxy.core.messages import BreakerNews, Drain, Message, PoolNews, ProbePassed, Report, Snapshot, Started
+from proxy.core.messages import (
+    Applied,
+    BreakerNews,
+    Drain,
+    Message,
+    PoolNews,
+    ProbePassed,
+    Report,
+    RoutePart,
+    Snapshot,
+    Started,
+)
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router, last_hop
-from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings, Timeouts
+from proxy.core.settings import Limits, Settings, Timeouts
 from proxy.dataplane.control import Control
+from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.ending import Ending
-from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.places import Places, shared_counts
 from proxy.dataplane.reception import Reception
+from proxy.dataplane.reload import Routes, follow, rewrite
 from proxy.dataplane.stats import Stats
 from proxy.errors import ErrorKind, RequestError
 from proxy.logs import configure
@@ -65,7 +77,9 @@ class Worker:
         self.router = Router(())
         self.rewrites: list[Rewrite | None] = []
         self.pools: dict[str, Pool] = {}
-        self.idle: dict[tuple[str, str], IdleConnections] = {}
+        self.idle: Homes = {}
+        self.departed = Departed(self.idle)
+        self._routes = Routes()
         self.connections: set[Downstream] = set()
         self.suspects: set[Downstream] = set()
         self.reception = Reception(self, places or Places())
@@ -124,6 +138,8 @@ class Worker:
             backend = self._backend(message.pool, message.backend)
             if backend is not None:
                 self.pools[message.pool].probe_passed(backend, monotonic())
+        elif isinstance(message, RoutePart):
+            self._routes.take(message)
         elif isinstance(message, Drain):
             self.ending.begin(message.timeout, closes_idle=message.closes_idle)
 
@@ -131,30 +147,24 @@ class Worker:
         if snapshot.version <= self.snapshot_version:
             return
         if snapshot.settings is not None and snapshot.settings_version > self.settings_version:
-            self._configure(snapshot.settings)
-            self.settings_version = snapshot.settings_version
+            self._configure(snapshot.settings, snapshot)
         self.snapshot_version = snapshot.version
         now = monotonic()
         for pool in self.pools.values():
             pool.heed(snapshot.backends, now)
         self._note_panics()
 
-    def _configure(self, settings: Settings) -> None:
+    def _configure(self, settings: Settings, snapshot: Snapshot) -> None:
         now = monotonic()
         self.limits, self.timeouts = settings.limits, settings.timeouts
         self.reception.configure(settings)
-        self.router = Router(settings.routes)
-        self.pools = {
-            one.name: Pool(one, now, workers=settings.workers, listener=self._breaker_changed) for one in settings.pools
-        }
-        for idle in self.idle.values():
-            idle.close()
-        self.idle = {
-            (pool.name, backend.name): IdleConnections(backend.address, settings.limits)
-            for pool in settings.pools
-            for backend in pool.backends
-        }
-        self.rewrites = [_rewrite(route, self.pools) for route in settings.routes]
+        self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
+        self._panics &= self.pools.keys()
+        self.router = self._routes.router(settings.routes, snapshot.routes_version)
+        self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
+        self.settings_version = snapshot.settings_version
+        if self.control is not None:
+            self.control.send(Applied(self.number, snapshot.settings_version, monotonic() - now))
 
     def _backend(self, pool: str, backend: str) -> Backend | None:
         known = self.pools.get(pool)
@@ -203,6 +213,8 @@ class Worker:
         for client in self.suspects:
             client.sound()
         self.reception.look()
+        if self.departed:
+            self.departed.sweep()
         if now - self._reported_at >= REPORT:
             self._reported_at = now
             self._round(now)
@@ -212,7 +224,7 @@ class Worker:
         for pool in self.pools.values():
             longest = pool.settings.timeouts.backend_idle
             for backend in pool.backends:
-                self.idle[backend.key].sweep(now, longest)
+                self.idle[backend].sweep(now, longest)
             pool.available(now)
         self._note_panics()
         if self.control is not None:
@@ -221,6 +233,10 @@ class Worker:
     def report(self, now: float, *, final: bool = False) -> Report:
         """All counters of this worker."""
         lag, self._loop_lag = self._loop_lag, 0.0
+        self.departed.settle(now, self.pools)
+        backends = {b.key: b.counts(len(self.idle[b])) for p in self.pools.values() for b in p.backends}
+        pools = {pool.name: pool.counts() for pool in self.pools.values()}
+        self.departed.add_to(backends, pools)
         return Report(
             worker=self.number,
             pid=os.getpid(),
@@ -230,8 +246,8 @@ class Worker:
             loop_lag=lag,
             requests=self.stats.requests(),
             durations=self.stats.durations(),
-            backends={b.key: b.counts(len(self.idle[b.key])) for p in self.pools.values() for b in p.backends},
-            pools={pool.name: pool.counts() for pool in self.pools.values()},
+            backends=backends,
+            pools=pools,
             refused=dict(self.stats.refused),
             client_aborts=self.stats.client_aborts,
             turned_away=dict(self.stats.turned_away),
@@ -256,22 +272,11 @@ class Worker:
         for name, sock in listeners:
             self.reception.open(name, sock)
         led.send(Started(self.number, os.getpid(), self.snapshot_version))
+        led.send(self.report(monotonic()))
         self.sweep()
         gc.collect()
         gc.freeze()
         await self.done.wait()
-
-
-def _rewrite(route: RouteSettings, pools: dict[str, Pool]) -> Rewrite | None:
-    """How a Route changes requests; None if it does not."""
-    if not route.split or (route.preserve_host and not route.strip_prefix):
-        return None
-    host = None if route.preserve_host else _backend_host(pools[route.split[0][0]].settings.backends[0])
-    return Rewrite(route.strip_prefix.encode(), host)
-
-
-def _backend_host(backend: BackendSettings) -> bytes:
-    return b"localhost" if backend.address.path else str(backend.address).encode()
 
 
 def _raise_file_limit() -> None:

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from proxy.controlplane.admin import Admin
 from proxy.controlplane.dates import Dates
 from proxy.controlplane.registry import BackendRecord, Registry
+from proxy.controlplane.reload import Json, Reader
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy
@@ -161,9 +162,9 @@ class Stage:
         self._workers.append(worker)
         self._arrivals.put_nowait(worker)
 
-    async def supervise(self, settings: Settings) -> Supervisor:
+    async def supervise(self, settings: Settings, read: Reader | None = None) -> Supervisor:
         """Bind and run; workers arrive by `worker`."""
-        supervisor = Supervisor(settings, (sys.executable, "-S", "-E", str(BRIDGE), "--tap", str(self._tap)))
+        supervisor = Supervisor(settings, (sys.executable, "-S", "-E", str(BRIDGE), "--tap", str(self._tap)), read=read)
         supervisor.bind()
         self._running.append((supervisor, asyncio.create_task(supervisor.run())))
         return supervisor
@@ -172,9 +173,9 @@ class Stage:
         """The next worker process that has been started."""
         return await asyncio.wait_for(self._arrivals.get(), 10)
 
-    async def serve(self, settings: Settings) -> tuple[Supervisor, list[PlayedWorker]]:
+    async def serve(self, settings: Settings, read: Reader | None = None) -> tuple[Supervisor, list[PlayedWorker]]:
         """A supervisor that is ready, and its workers in order."""
-        supervisor = await self.supervise(settings)
+        supervisor = await self.supervise(settings, read)
         workers = sorted([await self.worker() for _ in range(settings.workers)], key=lambda one: one.number)
         for worker in workers:
             await worker.start()
@@ -214,6 +215,8 @@ class Control:
 
     registry: Registry
     readiness_is: str = "ready"
+    reloads: Callable[[], Json] = dict
+    """What a reload answers, or raises."""
     orders: list[tuple[str, object]] = field(default_factory=list)
 
     def readiness(self) -> str:
@@ -221,6 +224,9 @@ class Control:
 
     def restarts(self) -> int:
         return 2
+
+    async def reload(self) -> Json:
+        return self.reloads()
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         self.orders.append((record.settings.name, state))

@@ -69,6 +69,7 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "reasons": [],
             "since": "2023-11-14T22:13:20.000Z",
             "admin_state": "ready",
+            "drained": False,
             "health": {
                 "state": "up",
                 "since": "2023-11-14T22:13:20.000Z",

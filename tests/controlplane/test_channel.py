@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.channel import UNSENT_MAX, Channel
-from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, Snapshot, Started, encode
+from proxy.controlplane.channel import PART, UNSENT_MAX, Channel
+from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, RoutePart, Snapshot, Started, encode
+from proxy.core.settings import RouteSettings
 from tests.controlplane.conftest import Make
 
 
@@ -129,3 +130,54 @@ async def test_what_nobody_understands_ends_the_channel(line: Line) -> None:
     line.worker.send(b"\0\0\0\4oops")
 
     await asyncio.wait_for(line.lost.wait(), 10)
+
+
+# Very many Routes
+
+
+def with_routes(snapshot: Snapshot, number: int, version: int, routes: tuple[RouteSettings, ...] = ()) -> Snapshot:
+    routes = routes or tuple(RouteSettings(f"r{n}") for n in range(number))
+    settings = replace(snapshot.settings, routes=routes)
+    return replace(snapshot, version=version, settings_version=version, settings=settings)
+
+
+async def read_up_to(line: Line, version: int) -> tuple[list[RoutePart], list[Snapshot]]:
+    parts, snapshots = [], []
+    while not snapshots or snapshots[-1].version < version:
+        data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(line.worker, 65536), 10)
+        for message in line._decoder.feed(data):
+            (parts if isinstance(message, RoutePart) else snapshots).append(message)
+    return parts, snapshots
+
+
+async def test_few_routes_are_sent_with_the_settings(line: Line, snapshot: Snapshot) -> None:
+    sent = with_routes(snapshot, PART, 1)
+
+    line.channel.send(sent)
+
+    assert ([], [sent]) == await read_up_to(line, 1)
+
+
+async def test_very_many_routes_come_before_the_settings_in_parts(line: Line, snapshot: Snapshot) -> None:
+    sent = with_routes(snapshot, 10 * PART + 1, 1)
+
+    line.channel.send(sent)
+    parts, (last,) = await read_up_to(line, 1)
+
+    assert [True] + 10 * [False] == [part.is_first for part in parts]
+    assert {1} == {part.version for part in parts}
+    assert sent.settings.routes == sum((part.routes for part in parts), ())
+    assert ((), 1) == (last.settings.routes, last.routes_version)
+
+
+async def test_routes_that_have_not_changed_are_not_sent_again(line: Line, snapshot: Snapshot) -> None:
+    first = with_routes(snapshot, 3 * PART, 1)
+    again = with_routes(snapshot, 0, 2, first.settings.routes)
+    other = with_routes(snapshot, 2 * PART, 3)
+
+    for sent in (first, again, other):
+        line.channel.send(sent)
+    parts, snapshots = await read_up_to(line, 3)
+
+    assert [1, 1, 1, 2, 2] == [part.version for part in parts]
+    assert [1, 1, 2] == [one.routes_version for one in snapshots]

@@ -14,8 +14,8 @@ from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy, HealthState, Probe
 from proxy.core.messages import AdminState, BreakerNews, ProbePassed
-from proxy.core.settings import Address, Settings
-from tests.controlplane.conftest import Make, Stage
+from proxy.core.settings import Address, BackendSettings, Settings
+from tests.controlplane.conftest import UNPROBED, Make, Stage
 
 KEY = ("app", "b0")
 OFTEN = HealthPolicy(interval=0.02, fast_interval=0.01, timeout=5.0)
@@ -258,3 +258,72 @@ async def test_good_probes_are_not_passed_on_once_the_breaker_is_closed(
     await stage.ask(supervisor, "/v1/pools/app/backends/b0", "PATCH", json={"weight": 2})
 
     assert 2 == (await second.hear()).backends[KEY].weight
+
+
+# Reload
+
+
+def follow(bench: Bench, *backends: BackendSettings, **changes: object) -> None:
+    pool = replace(bench.registry.settings.pools[0], backends=backends, **changes)
+    bench.registry.obey(replace(bench.registry.settings, pools=(pool,)), 1.0)
+    bench.checker.follow(bench.registry.records())
+
+
+async def test_a_backend_that_a_reload_adds_is_probed_at_once(make: Make, target: Target) -> None:
+    bench = Bench(make.settings(health=UNPROBED))
+    bench.checker.begin()
+
+    follow(bench, BackendSettings("new", target.address), health=RARELY)
+
+    assert (await bench.result()).ok
+    await bench.checker.close()
+
+
+async def test_a_backend_that_a_reload_removes_is_probed_no_more(make: Make, target: Target) -> None:
+    bench = Bench(make.settings(target.address, health=OFTEN))
+    bench.checker.begin()
+    await bench.result()
+
+    follow(bench, BackendSettings("other", Address("127.0.0.1", 9)), health=UNPROBED)
+    while not bench.results.empty():
+        bench.results.get_nowait()
+    await asyncio.sleep(0)
+
+    assert [] == [task for task in asyncio.all_tasks() if "Watch._probe" in repr(task)]
+    assert bench.results.empty()
+    await bench.checker.close()
+
+
+async def test_another_policy_counts_at_once_and_not_after_an_hour(make: Make, target: Target) -> None:
+    bench = Bench(make.settings(target.address, health=RARELY))
+    bench.checker.begin()
+    await bench.result()
+
+    follow(bench, bench.record.settings, health=OFTEN)
+
+    assert (await bench.result()).ok
+    assert (await bench.result()).ok
+    await bench.checker.close()
+
+
+async def test_another_address_of_a_name_is_probed_in_place_of_the_old_one(make: Make, target: Target) -> None:
+    bench = Bench(make.settings(health=UNPROBED))
+    bench.checker.begin()
+
+    follow(bench, replace(bench.record.settings, address=target.address), health=RARELY)
+
+    assert (await bench.result()).ok
+    await bench.checker.close()
+
+
+async def test_a_backend_in_maint_is_not_probed_after_a_reload_either(make: Make, target: Target) -> None:
+    bench = Bench(make.settings(target.address, health=OFTEN))
+    bench.registry.set_admin(bench.record, AdminState.MAINT, 0.0)
+    bench.checker.begin()
+
+    follow(bench, replace(bench.record.settings, weight=3), BackendSettings("new", target.address), health=OFTEN)
+    first = await bench.result()
+
+    assert first.ok
+    assert [0, 1] == [len(record.health.last) for record in bench.registry.records()]
+    await bench.checker.close()

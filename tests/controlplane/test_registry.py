@@ -269,3 +269,91 @@ def test_what_is_shown_in_a_failing_test_says_what_matters(registry: Registry, t
     shown = {"record": first(registry), "pool": registry.pools["app"]}
     wanted = {"record": "<BackendRecord app/b0 failed_probes>", "pool": "<PoolRecord app 1 of 2>"}
     assert wanted[thing] == repr(shown[thing])
+
+
+# Other settings
+
+
+def obey(registry: Registry, *backends: BackendSettings, now: float = 5.0, **changes: object) -> None:
+    pool = replace(registry.settings.pools[0], backends=backends, **changes)
+    registry.obey(replace(registry.settings, pools=(pool,)), now)
+
+
+def test_what_is_known_of_a_backend_stays_with_its_name_and_address(registry: Registry, make: Make) -> None:
+    known = first(registry)
+    registry.take_probe(KEY, bad(1.0))
+    registry.set_admin(known, AdminState.DRAIN, 2.0)
+    registry.set_weight(known, 7, 2.0)
+    registry.take_breaker_news(make.opened(0, until=65.0, at=3.0))
+
+    obey(registry, replace(known.settings, tier=2), health=HealthPolicy(fall=9))
+
+    assert registry.record(KEY) is known
+    assert (9, 2, 7) == (known.health.policy.fall, known.settings.tier, known.weight)
+    assert {"b0": ["drain", "failed_probes", "breaker_open"]} == reasons(registry)
+    assert BackendState(AdminState.DRAIN, HealthState.DOWN, 7) == registry.snapshot().backends[KEY]
+
+
+def test_of_another_address_only_what_was_said_of_the_name_is_known(registry: Registry) -> None:
+    registry.take_probe(KEY, bad(1.0))
+    registry.set_admin(first(registry), AdminState.DRAIN, 2.0)
+
+    obey(registry, BackendSettings("b0", Address("127.0.0.1", 10)))
+
+    assert {"b0": ["drain"]} == reasons(registry)
+    assert HealthState.UP is first(registry).health.state
+
+
+def test_what_is_removed_is_forgotten_and_begins_anew_when_it_comes_back(registry: Registry) -> None:
+    both = [record.settings for record in registry.records()]
+    registry.set_admin(first(registry), AdminState.MAINT, 2.0)
+
+    obey(registry, both[1])
+    assert None is registry.record(KEY)
+    obey(registry, *both)
+
+    assert {} == reasons(registry)
+
+
+def test_pools_come_and_go_and_each_change_is_a_new_version(registry: Registry) -> None:
+    settings = registry.settings
+    before = registry.snapshot()
+
+    registry.obey(replace(settings, pools=(replace(settings.pools[0], name="other"),)), 5.0)
+
+    after = registry.snapshot()
+    assert ["other"] == list(registry.pools)
+    assert [("other", "b0"), ("other", "b1")] == list(after.backends)
+    assert after.version > before.version
+    assert after.settings_version > before.settings_version
+
+
+def test_a_backend_is_drained_when_every_worker_knows_and_nothing_is_in_flight(registry: Registry, make: Make) -> None:
+    record = first(registry)
+    registry.take_report(make.report(0, snapshot_version=registry.version))
+    registry.take_report(make.report(1, snapshot_version=registry.version))
+    seen = [registry.is_drained(record)]
+
+    registry.set_admin(record, AdminState.DRAIN, 1.0)
+    version = registry.version
+    for worker, in_flight in ((0, 0), (1, 1), (1, 0)):
+        seen.append(registry.is_drained(record))
+        backends = {KEY: BackendCounts(in_flight=in_flight)}
+        registry.take_report(make.report(worker, snapshot_version=version, backends=backends))
+
+    assert [False, False, False, False, True] == [*seen, registry.is_drained(record)]
+
+
+def test_probes_that_were_counted_stay_with_the_name(registry: Registry) -> None:
+    here, there = first(registry).settings, BackendSettings("b0", Address("127.0.0.1", 10))
+    registry.take_probe(KEY, good(1.0))
+    registry.take_probe(KEY, bad(1.0))
+
+    obey(registry, there)
+    registry.take_probe(KEY, good(2.0))
+    obey(registry, BackendSettings("other", Address("127.0.0.1", 10)))
+    assert {KEY: (2, 1), ("app", "b1"): (0, 0)} == registry.past_probes
+    obey(registry, here)
+
+    assert (2, 1) == (first(registry).probes_passed, first(registry).probes_failed)
+    assert KEY not in registry.past_probes

@@ -133,3 +133,29 @@ def test_what_is_above_the_last_bound_is_given_as_that_bound() -> None:
 
 def test_there_is_no_quantile_of_nothing() -> None:
     assert quantile(buckets(), 0.5) is None
+
+
+def test_what_a_reload_has_removed_from_a_worker_keeps_its_totals(make: Make) -> None:
+    tally = Tally()
+    pools = {"app": make.pool_counts(saved=2)}
+    tally.take(make.report(0, backends=counted(5, in_flight=1, _0=5), pools=pools))
+    tally.take(make.report(1, backends=counted(2, in_flight=1)))
+
+    tally.take(make.report(0))
+
+    assert (7, 1, {"open": 2}) == (
+        tally.backend(KEY).requests,
+        tally.backend(KEY).in_flight,
+        tally.backend(KEY).breaker_transitions,
+    )
+    assert 2 == tally.totals().pools["app"].saved
+
+
+def test_a_backend_that_is_removed_and_comes_back_goes_on_from_its_totals(make: Make) -> None:
+    tally = Tally()
+    seen = []
+    for backends in (counted(5), {}, {}, counted(1), counted(2), {}):
+        tally.take(make.report(backends=backends))
+        seen.append(tally.backend(KEY).requests)
+
+    assert [5, 5, 5, 6, 7, 7] == seen

@@ -298,3 +298,33 @@ def test_a_good_probe_means_nothing_to_a_closed_breaker() -> None:
     breaker.probe_passed(0.0)
 
     assert OPEN is feed(breaker, "-").state
+
+
+# Other numbers
+
+
+def test_other_numbers_count_from_the_next_end_on_and_what_was_counted_stays() -> None:
+    breaker = feed(Breaker(BreakerPolicy(consecutive=9), 0.0), "----")
+
+    breaker.obey(BreakerPolicy(consecutive=5), 0.0)
+    assert CLOSED is breaker.state
+
+    assert OPEN is feed(breaker, "-").state
+
+
+def test_an_opening_that_runs_keeps_its_end_when_the_numbers_change() -> None:
+    breaker = tripped()
+    until = breaker.until
+
+    breaker.obey(BreakerPolicy(open_for=1.0), 0.1)
+
+    assert (OPEN, until) == (breaker.state, breaker.until)
+
+
+def test_a_shorter_window_forgets_sooner() -> None:
+    breaker = feed(Breaker(BreakerPolicy(consecutive=1000, window=100.0), 0.0), "-" * 19, now=0.0)
+
+    breaker.obey(BreakerPolicy(consecutive=1000, window=1.0), 0.0)
+    feed(breaker, "-", now=2.0)
+
+    assert CLOSED is breaker.state

@@ -303,7 +303,7 @@ def test_each_tier_learns_of_its_own_backends_only() -> None:
 
     pool.leave(pool.backends[1], 1.0, failed=False, now=1.0)
 
-    assert [{}, {("app", "b1"): (1.0, 1.0)}] == [tier.learner._costs for tier in pool.tiers]
+    assert [None, (1.0, 1.0)] == [backend.cost for backend in pool.backends]
 
 
 def test_a_pool_says_what_it_is() -> None:

@@ -18,7 +18,7 @@ def idle(name: str = "127.0.0.1") -> IdleConnections:
 
 
 def connection(home: IdleConnections) -> Upstream:
-    return Upstream(home, Limits())
+    return Upstream(home)
 
 
 def test_the_connection_used_last_is_taken_first() -> None:

@@ -90,6 +90,11 @@ class Admin:
                 raise AssertionError(document)
             return document
 
+    async def reload(self) -> tuple[int, Json]:
+        """Have the config read anew; status and document."""
+        async with self._session.post(f"http://{self.address}/v1/reload") as answer:
+            return answer.status, await answer.json(content_type=None)
+
     async def backend(self, name: str, pool: str = "app") -> Json:
         """One backend's document."""
         return await self.get(f"/v1/pools/{pool}/backends/{name}")
@@ -98,8 +103,9 @@ class Admin:
 class Proxy:
     """A running proxy."""
 
-    def __init__(self, process: asyncio.subprocess.Process, told: Json, admin: Admin, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, told: Json, admin: Admin, log: Path, config: Path) -> None:
         self.process = process
+        self.config = config
         self.listeners: dict[str, str] = told["listeners"]
         self.admin = admin
         self._log = log
@@ -108,6 +114,18 @@ class Proxy:
     def address(self) -> str:
         """Of the first listener."""
         return next(iter(self.listeners.values()))
+
+    def rewrite(self, **changes: Any) -> None:
+        """Give its config file other values at the top; a reload is to follow."""
+        self.config.write_text(json.dumps(json.loads(self.config.read_text()) | changes))
+
+    async def reload(self, **changes: Any) -> Json:
+        """Change its config file and have it read anew; what has changed."""
+        self.rewrite(**changes)
+        status, document = await self.admin.reload()
+        if status != 200:
+            raise AssertionError(document)
+        return document
 
     @property
     def log(self) -> str:
@@ -165,7 +183,7 @@ class Rig:
         addresses.unlink(missing_ok=True)
         with log.open("w") as output:
             process, told = await self._children.proxy(path, addresses, output)
-        return Proxy(process, told, Admin(told["admin"], self._session), log)
+        return Proxy(process, told, Admin(told["admin"], self._session), log, path)
 
     async def start(self, **changes: Any) -> Proxy:
         """Start three backends and a proxy before them, with `POLICIES`."""

@@ -1,0 +1,196 @@
+"""Reload: the file is read anew and checked whole; a bad one changes nothing, a good one is put in force everywhere.
+
+One reload at a time. What differs is `difference`, what workers keep is `dataplane.reload`; the supervisor owns the
+Reloader and lends it what it changes. HUP and the admin endpoint ask for a reload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.controlplane.difference import Difference, difference
+from proxy.controlplane.notify import Notifier
+from proxy.core.settings import Settings
+from proxy.logs import say
+
+log = logging.getLogger(__name__)
+
+APPLIED_WITHIN = 5.0
+"""Seconds in which every worker should have taken the new settings; who has not is named in the answer."""
+
+Json = dict[str, Any]
+Reader = Callable[[Settings], Settings]
+"""Reads the settings anew, in a thread; those in force tell what can't be changed while it runs. Raises Rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with the new settings."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    key: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ": ".join(part for part in (place, "error", self.key, self.message) if part)
+
+    def document(self) -> Json:
+        """As JSON, with the line that a terminal shows."""
+        places = {"file": self.file, "line": self.line, "column": self.column, "key": self.key}
+        return places | {"message": self.message, "text": str(self)}
+
+
+class Rejected(Exception):  # noqa: N818 - says what became of the settings
+    """The new settings can't be used; those in force stay. Holds everything that is wrong."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(faults)
+        self.faults = tuple(faults)
+
+
+class NotNow(Exception):  # noqa: N818 - says when
+    """The proxy can't reload as it is now; the text says why."""
+
+
+class Owner(Protocol):
+    """What a Reloader asks of the supervisor."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+
+    @property
+    def notifier(self) -> Notifier:
+        """The service manager, who is told that we reload."""
+
+    @property
+    def ready(self) -> asyncio.Event:
+        """Set once it serves."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the proxy is about to end."""
+
+    def obey(self, settings: Settings) -> int:
+        """Put these in force; the version under which workers will say that they have. Raises Rejected."""
+
+    def late(self, version: int) -> list[int]:
+        """The workers that serve and have not taken this version of the settings."""
+
+    def count_reload(self, result: str) -> None:
+        """For the metric."""
+
+
+class Reloader:
+    """Carries out reloads, one after another."""
+
+    def __init__(self, owner: Owner, read: Reader | None) -> None:
+        self._owner = owner
+        self._read = read
+        self._turn = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    # Who asks
+
+    def begin(self) -> None:
+        """Reload; what comes of it is in the log."""
+        self._keep(asyncio.get_running_loop().create_task(self._quietly()))
+
+    async def reload(self) -> Json:
+        """Reload, whether or not whoever asks stays; the answer. Raises Rejected or NotNow."""
+        task = asyncio.get_running_loop().create_task(self._reload())
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """The proxy ends: so does what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _quietly(self) -> None:
+        try:
+            await self._reload()
+        except NotNow as error:
+            say(log, logging.WARNING, "no reload", reason=error)
+        except Rejected:
+            return
+        except Exception:
+            log.exception("a reload failed by our own mistake; the settings in force stay")
+
+    # The reload
+
+    async def _reload(self) -> Json:
+        if self._read is None:
+            raise NotNow("this proxy was not started from a file")
+        async with self._turn:
+            if self._owner.is_stopping:
+                raise NotNow("the proxy is draining")
+            self._owner.notifier.reloading()
+            try:
+                return await self._carry_out(self._read)
+            except Rejected as rejected:
+                self._owner.count_reload("failure")
+                say(log, logging.WARNING, "reload rejected: nothing has changed", mistakes=len(rejected.faults))
+                for fault in rejected.faults:
+                    say(log, logging.WARNING, "mistake in the config", text=fault)
+                raise
+            except NotNow:
+                raise
+            except Exception:
+                self._owner.count_reload("failure")
+                raise
+            finally:
+                if self._owner.ready.is_set() and not self._owner.is_stopping:
+                    self._owner.notifier.ready()
+
+    async def _carry_out(self, read: Reader) -> Json:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        before = self._owner.settings
+        settings = await asyncio.to_thread(read, before)
+        if self._owner.is_stopping:
+            raise NotNow("the proxy is draining")
+        found = difference(before, settings)
+        was_read = clock()
+        version = self._owner.obey(settings)
+        late = await self._wait(version)
+        seconds = clock() - began
+        self._owner.count_reload("success")
+        self._log(found, seconds, late)
+        timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
+        return {"changed": bool(found), **timing, "late_workers": late, **found.document()}
+
+    def _log(self, found: Difference, seconds: float, late: list[int]) -> None:
+        fields = found.summary() or {"changes": "none"}
+        say(log, logging.INFO, "reloaded", seconds=f"{seconds:.3f}", **fields)
+        if late:
+            say(log, logging.WARNING, "workers have not yet taken the new settings", workers=late)
+
+    # What workers say
+
+    def look(self) -> None:
+        """A worker has put settings in force, or has ended."""
+        self._news.set()
+
+    async def _wait(self, version: int) -> list[int]:
+        """Wait for all workers; those that have not taken the settings in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(APPLIED_WITHIN):
+                while self._owner.late(version):
+                    self._news.clear()
+                    await self._news.wait()
+        return self._owner.late(version)

@@ -1,0 +1,93 @@
+"""Settings put in force in a worker that serves: what is kept, what is new, what leaves.
+
+Called by `worker` for its first Settings and for each reload. Who keeps name and address keeps state and connections;
+requests that are under way go on with what they began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from proxy.core.breaker import Transition
+from proxy.core.headers import Rewrite
+from proxy.core.messages import RoutePart
+from proxy.core.model import Backend
+from proxy.core.pool import Pool
+from proxy.core.routing import Router
+from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
+from proxy.dataplane.departed import Departed, Homes
+from proxy.dataplane.idle import IdleConnections
+
+Pools = dict[str, Pool]
+
+
+class Routes:
+    """Makes Routers; very many Routes come in parts, so that between two of them requests are served."""
+
+    __slots__ = ("_coming", "_coming_version", "_router", "_version")
+
+    def __init__(self) -> None:
+        self._router = self._coming = Router(())
+        self._version = self._coming_version = 0
+
+    def take(self, part: RoutePart) -> None:
+        """The next Routes, which are not in force yet."""
+        if part.is_first:
+            self._coming, self._coming_version = Router(()), part.version
+        self._coming.extend(part.routes)
+
+    def router(self, settings: Sequence[RouteSettings], version: int) -> Router:
+        """For these Routes; where there is a version, for those of it: the last ones, or those that came in parts."""
+        if not version:
+            self._router = Router(settings)
+        elif version != self._version and version == self._coming_version:
+            self._router = self._coming
+        self._version = version
+        return self._router
+
+
+def follow(
+    settings: Settings,
+    pools: Pools,
+    homes: Homes,
+    departed: Departed,
+    *,
+    now: float,
+    listener: Callable[[Backend, Transition], None],
+) -> Pools:
+    """The Pools of these Settings: those that were here before, changed as told, and new ones. The others depart."""
+    following = {}
+    for one in settings.pools:
+        pool = pools.get(one.name)
+        if pool is None:
+            pool = Pool(one, now, workers=settings.workers, listener=listener)
+        else:
+            departed.add(pool.obey(one, now, settings.workers))
+        following[one.name] = pool
+        _house(pool, homes, settings.limits)
+    for name, pool in pools.items():
+        if name not in following:
+            departed.add(pool.dissolve(), pool)
+    return following
+
+
+def _house(pool: Pool, homes: Homes, limits: Limits) -> None:
+    """Each Backend has a place for its connections; one that has kept its address keeps them."""
+    for backend in pool.backends:
+        home = homes.get(backend)
+        if home is None:
+            homes[backend] = IdleConnections(backend.settings.address, limits)
+        else:
+            home.limits = limits
+
+
+def rewrite(route: RouteSettings, pools: Pools) -> Rewrite | None:
+    """How a Route changes requests; None if it does not."""
+    if not route.split or (route.preserve_host and not route.strip_prefix):
+        return None
+    host = None if route.preserve_host else _backend_host(pools[route.split[0][0]].settings.backends[0])
+    return Rewrite(route.strip_prefix.encode(), host)
+
+
+def _backend_host(backend: BackendSettings) -> bytes:
+    return b"localhost" if backend.address.path else str(backend.address).encode()
