@@ -26,6 +26,7 @@ DEV = "requirements-dev.lock"
 """Holds everything of `RUNTIME`, in the same versions, and the tools."""
 VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 """The Pythons for which every locked package has a wheel."""
+COMPILED = "build/compiled"
 FAST_TESTS = ["tests/core", "tests/sim", "tests/config"]
 WIRE_TESTS = "tests/e2e/wire"
 """Real processes, but nothing that depends on their speed."""
@@ -222,6 +223,14 @@ def coverage() -> int:
     )
 
 
+def compiled() -> int:
+    """Build the package with its hot path compiled, beside the source that stays as it is."""
+    shutil.rmtree(str(ROOT / COMPILED), ignore_errors=True)
+    os.environ["FAILOVER_PROXY_COMPILE"] = "1"
+    pip = [in_venv("python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
+    return in_turn({COMPILED: [*pip, "--no-build-isolation", "--target", COMPILED, "."]})
+
+
 def format_code() -> int:
     """Lay the code out, and mend what can be mended safely."""
     return in_turn({"fix": [in_venv("ruff"), "check", "--fix", "."], "format": [in_venv("ruff"), "format", "."]})
@@ -292,6 +301,9 @@ COMMANDS: Dict[str, Command] = {
     "coverage": Command(coverage, DEV, "branch coverage of proxy/core from its own tests"),
     "bench": Command(bench, DEV, "cost per request, beside nginx and HAProxy where they are installed"),
     "bench-quick": Command(bench_quick, DEV, "the same, shorter and less exact"),
+    "compiled": Command(
+        compiled, DEV, "the package with its hot path compiled, in build/compiled (needs a C compiler)"
+    ),
     "format": Command(format_code, DEV, "lay the code out"),
     "lock": Command(lock_packages, None, "write the lock files anew from pyproject.toml (needs uv)"),
     "clean": Command(clean, None, "remove the virtual environment and caches"),

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from benchmarks.cases import LoadCase
-from benchmarks.peers import PEERS
+from benchmarks.peers import OURS, PEERS
 from benchmarks.report import Run, notes, number, spread_of, title_of
 from benchmarks.summary import REFERENCES, CaseSummary, Row, Spread
 
@@ -80,7 +80,7 @@ def _section(summary: CaseSummary) -> str:
 
 def _bar_of(row: Row, name: str) -> _Bar:
     spread = row.figures[name]
-    return _Bar(PEERS[row.peer].TITLE, spread, number(spread.median, name), "ours" if row.peer == "proxy" else "other")
+    return _Bar(PEERS[row.peer].TITLE, spread, number(spread.median, name), "ours" if row.peer in OURS else "other")
 
 
 def _table(summary: CaseSummary, rows: list[Row]) -> str:
@@ -94,7 +94,7 @@ def _table(summary: CaseSummary, rows: list[Row]) -> str:
         cells += [f"{row.ratios[each].median:.2f}" if each in row.ratios else "–" for each in REFERENCES]
         cells += [number(row.figures[name].median, name) if name in row.figures else "–" for name in names[1:]]
         cells.append(str(sum(row.errors.values())))
-        style = " class='ours'" if row.peer == "proxy" else ""
+        style = " class='ours'" if row.peer in OURS else ""
         lines.append(f"<tr{style}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return f"<div class='wide'><table>{''.join(lines)}</table></div>"
 

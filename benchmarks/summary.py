@@ -9,6 +9,7 @@ from statistics import median
 
 from benchmarks.cases import Case, LoadCase
 from benchmarks.measurement import FIGURES, Measurement
+from benchmarks.peers import OURS, PEERS
 
 REFERENCES = ("haproxy", "envoy")
 """Proxies to whose figure, in the same round, the others' are set in relation."""
@@ -56,12 +57,13 @@ class CaseSummary:
 
     def verdict(self) -> str:
         """Whether this proxy keeps the case's target; empty where there is none, or no figure."""
-        row = self.row("proxy")
         target = self.case.target if isinstance(self.case, LoadCase) else None
-        if target is None or row is None or "haproxy" not in row.ratios:
+        rows = [row for peer in OURS if (row := self.row(peer)) is not None and "haproxy" in row.ratios]
+        if target is None or not rows:
             return ""
-        ratio = row.ratios["haproxy"].median
-        return f"target ≤ {target:.2f} × HAProxy: {'kept' if ratio <= target else 'MISSED'} ({ratio:.2f})"
+        ratios = [(PEERS[row.peer].TITLE, row.ratios["haproxy"].median) for row in rows]
+        said = [f"{title} {'kept' if ratio <= target else 'MISSED'} ({ratio:.2f})" for title, ratio in ratios]
+        return f"target ≤ {target:.2f} × HAProxy: {', '.join(said)}"
 
 
 def summarise(case: Case, measurements: list[Measurement], order: Iterable[str]) -> CaseSummary:

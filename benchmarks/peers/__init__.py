@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.peers import aiohttp_pair, caddy, envoy, haproxy, nginx, proxy, relay
+from benchmarks.peers import aiohttp_pair, caddy, compiled, envoy, haproxy, nginx, proxy, relay
 from benchmarks.peers.contract import Peer
 
 PEERS: dict[str, Peer] = {
     "proxy": proxy,
+    "compiled": compiled,
     "haproxy": haproxy,
     "nginx": nginx,
     "envoy": envoy,
@@ -15,3 +16,6 @@ PEERS: dict[str, Peer] = {
     "relay": relay,
 }
 """All of them, in the order in which tables show them."""
+
+OURS = ("proxy", "compiled")
+"""Which of them are this proxy."""

@@ -59,7 +59,16 @@ def command(setup: Setup) -> list[str]:
     )
     if setup.certificate:
         _refuse_what_is_not_built(str(config))
-    return [sys.executable, "-m", "proxy", "run", str(config), "--addresses", str(setup.folder / "addresses.json")]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "proxy",
+        "run",
+        str(config),
+        "--addresses",
+        str(setup.folder / "addresses.json"),
+    ]
 
 
 def _defaults(setup: Setup) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import NamedTuple, cast
 
@@ -69,6 +69,10 @@ class BreakerPolicy:
     """Trial requests at a time while half-open."""
     trial_successes: int = 2
     """Good trials in a row that close it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """By its values: where it is compiled, pickle would set them one by one, and frozen means no."""
+        return (BreakerPolicy, astuple(self))
 
 
 class Transition(NamedTuple):

@@ -123,7 +123,7 @@ def is_spoilt(begun: bytes, start: int = 0) -> bool:
 def check_begun(begun: bytes, limits: Limits, start: int = 0) -> None:
     """Refuse a request's head of which this much has come, if the rest can't save it; `start`: see `is_spoilt`."""
     line_end = begun.find(b"\n", 0, limits.request_line + 2)
-    if line_end < 0 and len(begun) > limits.request_line:
+    if line_end < 0 and len(begun) > limits.request_line + 1:
         raise RequestError(414, "the request line is too long")
     if len(begun) > limits.header_bytes + max(line_end, 0) or begun.count(b"\n") > limits.headers + 1:
         raise RequestError(431, "the head is too large")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 
 from proxy.core.breaker import BAD, GOOD, NEUTRAL, Verdict
@@ -123,6 +123,10 @@ class RetryPolicy:
     """Bytes of a request's body that are kept for another Attempt."""
     unsafe_reuse: float = 1.0
     """Seconds a connection may have been idle to carry a request that must not be repeated."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """By its values: where it is compiled, pickle would set them one by one, and frozen means no."""
+        return (RetryPolicy, astuple(self))
 
     def names(self, outcome: Outcome) -> bool:
         """Whether the policy lists this outcome."""

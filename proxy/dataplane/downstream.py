@@ -271,11 +271,13 @@ class Downstream(asyncio.Protocol):
         try:
             while True:
                 self._begin_waiting()
-                while not self.buffer or (request := self._take_request()) is None:
+                request = self._take_request()
+                while request is None:
                     if self._is_over():
                         self.close()
                         return
                     await PAUSE
+                    request = self._take_request()
                 self._is_serving = True
                 self._request = request
                 is_kept = await Exchange(self, request).run()
@@ -293,12 +295,15 @@ class Downstream(asyncio.Protocol):
             self._refuse(answers.bad_request(mistake, self._request))
             return
         finally:
-            is_unread = self._request is not None and self._request.has_body
+            is_unread = self._has_body_coming()
             self._steps = self.upload = self.upstream = self.tunnel = None
         if is_unread and not self.transport.is_closing():
             self._linger()
         else:
             self.close()
+
+    def _has_body_coming(self) -> bool:
+        return self._request is not None and self._request.has_body
 
     def _begin_waiting(self) -> None:
         """Between two requests."""
@@ -312,9 +317,9 @@ class Downstream(asyncio.Protocol):
 
     def _take_request(self) -> RequestHead | None:
         """The next head if it is whole. Raises RequestError."""
-        if self.is_write_paused:
-            return None
         buffer = self.buffer
+        if not buffer or self.is_write_paused:
+            return None
         if buffer[0] == CR and self._searched <= 1:
             self.buffer = buffer = without_empty_lines(buffer)
         end = buffer.find(END_OF_HEAD, self._searched)

@@ -118,6 +118,12 @@ def test_a_head_that_may_still_become_one_is_waited_for(begun: bytes) -> None:
     check_begun(begun, Limits())
 
 
+@pytest.mark.parametrize("end", [b"", b"\r"])
+def test_a_request_line_at_the_limit_is_waited_for_wherever_it_is_cut(end: bytes) -> None:
+    line = b"GET /".ljust(Limits().request_line, b"a")
+    check_begun(line + end, Limits())
+
+
 @pytest.mark.parametrize("begun", [b"a\n", b"\n", b"a\rb", b"\r\r\n", b"\x00", b"\x16\x03\x01", b"a\x7f", b"a\x0bb"])
 def test_a_head_that_can_become_none_is_not_waited_for(begun: bytes) -> None:
     """Its sender may speak another protocol, and never send an empty line."""
@@ -136,7 +142,7 @@ def test_what_was_looked_at_before_is_not_looked_at_again_but_for_the_cr_at_its_
 @pytest.mark.parametrize(
     ("begun", "status"),
     [
-        (b"G" * 11, 414),
+        (b"G" * 12, 414),
         (b"G" * 11 + b"\r\n", 414),
         (b"GET\r\n" + b"a" * 40, 431),
         (b"GET\r\na\r\nb\r\nc\r\n", 431),

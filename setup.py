@@ -1,0 +1,52 @@
+"""Builds the package; all that is fixed stands in pyproject.toml.
+
+With `FAILOVER_PROXY_COMPILE=1` in the environment mypyc compiles the hot path (docs/adr/0009-compiled-hot-path.md).
+Without it, and wherever a compiled module is missing, the same files run as they are.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+COMPILER = "mypy[mypyc]>=2.4,<3"
+HOT = [
+    "proxy/core/answers.py",
+    "proxy/core/balancer.py",
+    "proxy/core/breaker.py",
+    "proxy/core/chunked.py",
+    "proxy/core/dispatch.py",
+    "proxy/core/grammar.py",
+    "proxy/core/headers.py",
+    "proxy/core/holding.py",
+    "proxy/core/http1.py",
+    "proxy/core/model.py",
+    "proxy/core/plain.py",
+    "proxy/core/pool.py",
+    "proxy/core/retry.py",
+    "proxy/core/routing.py",
+    "proxy/core/tiers.py",
+    "proxy/dataplane/downstream.py",
+    "proxy/dataplane/exchange.py",
+    "proxy/dataplane/idle.py",
+    "proxy/dataplane/outbox.py",
+    "proxy/dataplane/pause.py",
+    "proxy/dataplane/relay.py",
+    "proxy/dataplane/stats.py",
+    "proxy/dataplane/tunnel.py",
+    "proxy/dataplane/upload.py",
+    "proxy/dataplane/upstream.py",
+]
+"""What runs for each request. Not the worker: a compiled module can't be started by name."""
+
+
+def extensions() -> list[Extension]:
+    """The compiled modules; none unless asked for."""
+    if not wanted:
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 - present only where it is asked for
+
+    return mypycify(HOT, opt_level="3")
+
+
+wanted = os.environ.get("FAILOVER_PROXY_COMPILE") == "1"
+setup(ext_modules=extensions(), setup_requires=[COMPILER] if wanted else [])
