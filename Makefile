@@ -1,7 +1,7 @@
 # dev.py does the work and needs only the standard library: `python3 dev.py COMMAND` is the same without make.
 PYTHON ?= python3
-COMMANDS := run demo test check coverage bench bench-quick compiled format lock clean help
-export CONFIG ARGS
+COMMANDS := run demo test fuzz check coverage bench bench-quick compiled format lock clean help
+export CONFIG ARGS SECONDS SEED
 
 .DEFAULT_GOAL := help
 .PHONY: $(COMMANDS)

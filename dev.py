@@ -203,6 +203,11 @@ def test() -> int:
     )
 
 
+def fuzz() -> int:
+    """Look for bytes that two readers read in two ways."""
+    return become(["-m", "tests.fuzz"])
+
+
 def check() -> int:
     """Run what should pass before each commit."""
     fast = [*FAST_TESTS, *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py"))]
@@ -297,6 +302,7 @@ COMMANDS: Dict[str, Command] = {
     "run": Command(run, RUNTIME, "serve conf/quickstart.yaml with three sample backends, or CONFIG=conf/… as it is"),
     "demo": Command(demo, RUNTIME, "kill, hang and revive backends under load, and count what clients see"),
     "test": Command(test, DEV, 'every test; ARGS="…" goes to pytest'),
+    "fuzz": Command(fuzz, DEV, "send mutations of the corpus through the data plane; SECONDS=600, SEED=…"),
     "check": Command(check, DEV, "format, lint, types, layers, unit and simulation tests: before each commit"),
     "coverage": Command(coverage, DEV, "branch coverage of proxy/core from its own tests"),
     "bench": Command(bench, DEV, "cost per request, beside nginx and HAProxy where they are installed"),

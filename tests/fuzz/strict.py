@@ -126,8 +126,13 @@ def read_request(data: bytes, *, is_switched: bool = False) -> tuple[Message | N
     return _with_body(Message(head, match.groups(), fields, framing=framing), rest, length)
 
 
-def read_answer(data: bytes, method: bytes, end: str | None = None) -> tuple[Message | None, bytes]:
-    """The first answer in `data` and what follows it. `end`: how the connection ended ("eof", "reset"), if it has."""
+def read_answer(
+    data: bytes, method: bytes, end: str | None = None, *, bears_needless: bool = False
+) -> tuple[Message | None, bytes]:
+    """The first answer in `data` and what follows it. `end`: how the connection ended ("eof", "reset"), if it has.
+
+    `bears_needless`: a length of an answer that can have no body is passed over, as RFC 9112, section 6.3, reads it.
+    """
     split = _split_head(data)
     if split is None:
         return None, data
@@ -141,7 +146,7 @@ def read_answer(data: bytes, method: bytes, end: str | None = None) -> tuple[Mes
     message = Message(head, match.groups(), fields, framing=framing)
     if status == 101:
         return Message(head, match.groups(), fields, rest, is_raw=True, is_whole=end == "eof"), b""
-    if (status < 200 or status == 204) and framing != "none":
+    if (status < 200 or status == 204) and framing != "none" and not bears_needless:
         raise MalformedError(f"{status} with a length")
     if status < 200 or status in (204, 304) or method == b"HEAD":
         return message, rest

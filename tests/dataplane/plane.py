@@ -1,0 +1,202 @@
+"""A worker without sockets and without a running loop: its real connections, on wires that keep what is written to them.
+
+A test plays the kernel: it hands bytes to a connection, ends a turn of the loop, and looks at the wires. So a whole
+request passes in a tenth of a millisecond, on the code that serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+from proxy.core.breaker import BreakerPolicy
+from proxy.core.messages import Snapshot
+from proxy.core.retry import RetryPolicy
+from proxy.core.settings import Address, BackendSettings, Limits, PoolSettings, RouteSettings, Settings
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.worker import Worker
+
+KEY = ("app", "one")
+NOWHERE = Address("192.0.2.1", 80)
+CLIENT = ("192.0.2.9", 4711)
+UNMOVED = BreakerPolicy(consecutive=1_000_000, min_requests=1_000_000)
+ONCE = RetryPolicy(attempts=1)
+
+
+class Turns(asyncio.AbstractEventLoop):
+    """A loop that turns when it is told to."""
+
+    def __init__(self) -> None:
+        self._soon: list[Callable[[], object]] = []
+        self.later: list[Callable[[], object]] = []
+        """What waits for a time to pass."""
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any, context: object = None) -> Any:
+        self._soon.append(lambda: callback(*arguments))
+
+    def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any, context: object = None) -> Any:
+        self.later.append(lambda: callback(*arguments))
+
+    def turn(self) -> None:
+        """Call what was to be called soon, until nothing is left."""
+        while self._soon:
+            soon, self._soon = self._soon, []
+            for callback in soon:
+                callback()
+
+    def pass_time(self) -> None:
+        """Call what waits for a time to pass."""
+        later, self.later = self.later, []
+        for callback in later:
+            callback()
+        self.turn()
+
+
+class Wire(asyncio.Transport):
+    """One connection, seen from the proxy: what it has written, and whether it has ended it."""
+
+    def __init__(self, loop: Turns, protocol: Downstream | Upstream) -> None:
+        super().__init__()
+        self._loop = loop
+        self._protocol = protocol
+        self.written = bytearray()
+        self.is_ended = False
+        """Whether the proxy sends no more."""
+        self.is_cut = False
+        """Whether it dropped what had not been sent: no clean end."""
+        self.is_paused = False
+        """Whether it reads no more."""
+        self._is_closing = False
+        self._has_heard_end = False
+        protocol.connection_made(self)
+
+    def get_extra_info(self, name: str, default: object = None) -> Any:
+        return CLIENT if name == "peername" else default
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        assert not self.is_ended, "written after the end"
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.is_ended = True
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        if not self._is_closing:
+            self._is_closing = self.is_ended = True
+            self._loop.call_soon(self._protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.is_cut = self.is_cut or not self.is_ended
+        self.close()
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
+    def hear(self, data: bytes) -> None:
+        """Bytes have come from the other end."""
+        if data and not self._is_closing and not self._has_heard_end:
+            self._protocol.data_received(data)
+            self._loop.turn()
+
+    def hear_end(self) -> None:
+        """The other end sends no more."""
+        self._has_heard_end = True
+        if not self._is_closing:
+            if not self._protocol.eof_received():
+                self.close()
+            self._loop.turn()
+
+    def hear_reset(self) -> None:
+        """The other end is gone."""
+        if not self._is_closing:
+            self._is_closing = self.is_ended = self.is_cut = True
+            self._protocol.connection_lost(ConnectionResetError())
+            self._loop.turn()
+
+
+class Mistakes(logging.Handler):
+    """Keeps what is logged as an error: on this path each one is a mistake of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}")
+
+
+class Plane:
+    """A worker with one Backend, to which connections are open."""
+
+    def __init__(self, seed: int = 0, *, limits: Limits | None = None, pool: Mapping[str, Any] | None = None) -> None:
+        self.loop = Turns()
+        self.worker = Worker(0, self.loop, random.Random(seed))
+        limits = limits or Limits()
+        backends = (BackendSettings("one", NOWHERE),)
+        policies: dict[str, Any] = {"breaker": UNMOVED, "retries": ONCE, "limits": limits, **(pool or {})}
+        settings = Settings(
+            (),
+            (PoolSettings("app", backends, **policies),),
+            (RouteSettings("all", split=(("app", 1.0),)),),
+            limits=limits,
+        )
+        self.worker.heed(Snapshot(1, 1, settings, {}))
+        self._mistakes = Mistakes()
+        logging.getLogger("proxy.dataplane").addHandler(self._mistakes)
+        self.upstreams: list[Wire] = []
+        """All connections to the Backend, in the order of their opening."""
+
+    def begin_anew(self) -> None:
+        """Close what is idle, and forget what was."""
+        self.worker.idle[KEY].close()
+        self.upstreams = []
+        self.loop.later.clear()
+        self.loop.turn()
+
+    def client(self) -> Wire:
+        """A new client."""
+        return Wire(self.loop, Downstream(self.worker))
+
+    def open_upstream(self) -> Wire:
+        """A connection to the Backend, idle from now on."""
+        home = self.worker.idle[KEY]
+        upstream = Upstream(home, self.worker.limits)
+        wire = Wire(self.loop, upstream)
+        home.keep(upstream, monotonic())
+        self.upstreams.append(wire)
+        return wire
+
+    @property
+    def mistakes(self) -> list[str]:
+        """What the worker has logged as a mistake of its own."""
+        return self._mistakes.said
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return len(self.worker.idle[KEY])
+
+    def expire(self, *, idle: bool = True) -> None:
+        """Let the deadline of every client pass; `idle`: also of one that waits for nothing but its next request."""
+        self.loop.pass_time()
+        for client in list(self.worker.connections):
+            if idle or client._is_serving:
+                client.expire()
+        self.loop.turn()
