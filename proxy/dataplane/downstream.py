@@ -24,6 +24,7 @@ from proxy.core.http1 import RequestHead
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.introduction import origin_of
 from proxy.dataplane.pause import PAUSE
+from proxy.dataplane.sounding import Sounding
 from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ LINGER = 1.0
 """Seconds in which a refused client may read its answer while what it still sends is thrown away."""
 TIMER_EARLY = 0.002
 """uvloop counts whole milliseconds, so that its timers may fire so many seconds early."""
-MOST_SOUNDINGS = 6
-"""How often at the most a client that has ended its side is asked whether it is still there."""
 MOST_LINGERING = 1048576
 """Bytes that are thrown away so before the connection is cut."""
 
@@ -56,10 +55,7 @@ class Downstream(asyncio.Protocol):
         "_is_serving",
         "_latest",
         "_lingered",
-        "_request",
         "_searched",
-        "_sound_at",
-        "_sounded",
         "_stall",
         "_steps",
         "arrival",
@@ -71,6 +67,7 @@ class Downstream(asyncio.Protocol):
         "is_expired",
         "is_gone",
         "is_write_paused",
+        "request",
         "transport",
         "tunnel",
         "upload",
@@ -92,13 +89,12 @@ class Downstream(asyncio.Protocol):
         self.is_expired = self.is_gone = self.has_ended = self.is_write_paused = False
         self._is_serving = self._is_running = self._is_reading_paused = False
         self._lingered = -1
-        self._searched = self._sounded = 0
-        self._sound_at = 0.0
+        self._searched = 0
         self._stall = 0.0
         self._latest = inf
         self._steps: Generator[None, None, None] | None = None
         # Per request
-        self._request: RequestHead | None = None
+        self.request: RequestHead | None = None
         self.upload: Upload | None = None
         self.upstream: Upstream | None = None
         self.tunnel: Upstream | None = None
@@ -158,7 +154,7 @@ class Downstream(asyncio.Protocol):
         self.has_ended = True
         self.wake()
         if self._is_serving and self._lingered < 0:
-            self.worker.suspects.add(self)
+            self.worker.suspects[self] = Sounding(self)
             return True
         return False
 
@@ -219,28 +215,13 @@ class Downstream(asyncio.Protocol):
         else:
             self.wake()
 
-    def sound(self) -> None:
-        """A client that has ended its side may have left, or only said all it has to say.
-
-        An interim answer is harmless to one that listens, and brings a reset from one that does not.
-        """
-        now = monotonic()
-        if self._sounded >= MOST_SOUNDINGS or now < self._sound_at or self.is_gone:
-            return
-        request, upstream = self._request, self.upstream
-        if request is not None and request.minor == 1 and upstream is not None and upstream.head is None:
-            self._sounded += 1
-            self._sound_at = now + self._sounded // 2
-            self.worker.outbox.flush()
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
     # Flow
 
     def send(self, data: bytes) -> None:
         """Send to the client at the end of this turn of the loop."""
         self.worker.outbox.send(self, data)
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
         """Write it, unless the connection is closed."""
         if not self.transport.is_closing():
             self.transport.write(data)
@@ -279,20 +260,20 @@ class Downstream(asyncio.Protocol):
                     await PAUSE
                     request = self._take_request()
                 self._is_serving = True
-                self._request = request
+                self.request = request
                 is_kept = await Exchange(self, request).run()
                 self._is_serving = False
                 if not is_kept:
                     break
         except RequestError as error:
             self.worker.stats.refuse(error.status)
-            self._refuse(answers.bad_request(error, self._request))
+            self._refuse(answers.bad_request(error, self.request))
             return
         except Exception:
             log.exception("a request failed by our own mistake")
             self.worker.stats.refuse(500)
             mistake = RequestError(500, "the proxy failed", ErrorKind.PROXY_INTERNAL_ERROR)
-            self._refuse(answers.bad_request(mistake, self._request))
+            self._refuse(answers.bad_request(mistake, self.request))
             return
         finally:
             is_unread = self._has_body_coming()
@@ -303,7 +284,7 @@ class Downstream(asyncio.Protocol):
             self.close()
 
     def _has_body_coming(self) -> bool:
-        return self._request is not None and self._request.has_body
+        return self.request is not None and self.request.has_body
 
     def _begin_waiting(self) -> None:
         """Between two requests."""
@@ -311,7 +292,7 @@ class Downstream(asyncio.Protocol):
         self.is_expired = False
         self._stall = 0.0
         self._searched = 0
-        self._request = None
+        self.request = None
         if self._is_reading_paused and not self.is_write_paused:
             self.resume_reading()
 

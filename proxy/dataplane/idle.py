@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.retry import Outcome
@@ -20,15 +22,22 @@ if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
 
 
+log = logging.getLogger("proxy.dataplane.idle")
+
+DISTRUST = 60.0
+"""Seconds in which no connection is used twice to a Backend that sends bytes out of turn."""
+
+
 class IdleConnections:
     """The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
 
-    __slots__ = ("_idle", "address", "limits")
+    __slots__ = ("_distrusted_until", "_idle", "address", "limits")
 
     def __init__(self, address: Address, limits: Limits) -> None:
         self.address = address
         self.limits = limits
         self._idle: deque[Upstream] = deque()
+        self._distrusted_until = 0.0
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -47,6 +56,9 @@ class IdleConnections:
 
     def keep(self, upstream: Upstream, now: float) -> None:
         """Keep a connection for later."""
+        if now < self._distrusted_until:
+            upstream.close()
+            return
         upstream.idle_since = now
         self._idle.append(upstream)
 
@@ -57,6 +69,17 @@ class IdleConnections:
                 self._idle.remove(upstream)
             except ValueError:
                 return
+
+    def distrust(self) -> None:
+        """The Backend has sent bytes that nobody asked for: use no connection to it twice for a while.
+
+        What it may send behind one answer could be taken for the next one.
+        """
+        now = monotonic()
+        if now >= self._distrusted_until:
+            log.warning("a backend sends more than was asked for", extra={"fields": {"backend": str(self.address)}})
+        self._distrusted_until = now + DISTRUST
+        self.close()
 
     def sweep(self, now: float, longest_idle: float) -> None:
         """Close what has been idle for longer than `longest_idle` seconds."""

@@ -45,8 +45,13 @@ def begin_stream(client: Downstream, upstream: Upstream, head: bytes, *, chunked
 
 
 def stream_failure(client: Downstream, upstream: Upstream) -> tuple[ErrorKind, str] | None:
-    """Why a stream can't go on; None if it can. Raises ClientLeftError if it is the client who is gone or stuck."""
+    """Why a stream can't go on; None if it can. Raises ClientLeftError if it is the client who is gone or stuck.
+
+    A stream of events has no end that a client could await, so one that has ended its side has left.
+    """
     if client.is_gone or (client.is_expired and client.is_write_paused):
+        raise ClientLeftError
+    if client.has_ended and upstream.head is not None and upstream.head.is_event_stream:
         raise ClientLeftError
     if upstream.error is not None:
         return upstream.error.kind, upstream.error.detail

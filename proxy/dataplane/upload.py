@@ -81,12 +81,17 @@ class Upload:
         return pieces, decoder.rest
 
     def _send(self, pieces: list[bytes]) -> None:
-        if self._target is None or self._target.is_lost:
+        target = self._target
+        if target is None:
+            return
+        if not target.is_sent:
+            # The head goes first; where it can't, the body may have another target by now, and that has all of it.
+            self._client.worker.outbox.flush()
+        if target is not self._target or target.is_lost:
             return
         data = b"".join(self._framed(pieces))
         if data:
-            self._client.worker.outbox.flush()
-            self._target.transport.write(data)
+            target.transport.write(data)
 
     def _framed(self, pieces: list[bytes]) -> list[bytes]:
         if self._decoder is None:

@@ -7,6 +7,7 @@ answer's head and body and either holds the body (`pieces`) or, once told to, pa
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,7 @@ from proxy.errors import ErrorKind, ResponseError
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.idle import IdleConnections
+    from proxy.dataplane.outbox import Outbox
 
 HIGH_WATER = 262144
 """Bytes of an answer that are held before reading stops, where they can't be passed on yet."""
@@ -33,6 +35,7 @@ class Upstream(asyncio.Protocol):
         "_sink",
         "_to_head",
         "buffer",
+        "descriptor",
         "error",
         "has_ended",
         "head",
@@ -62,6 +65,7 @@ class Upstream(asyncio.Protocol):
         self.owner: Downstream | None = None
         self.requests = 0
         self.idle_since = 0.0
+        self.descriptor = -1
         self.is_lost = False
         self.is_sent = False
         """Whether the request of this exchange has been written; until then nothing of it was sent."""
@@ -99,6 +103,15 @@ class Upstream(asyncio.Protocol):
         self.is_sent = False
         self._to_head = to_head
         self.requests += 1
+        if self.requests == 1 and not self.is_lost:
+            self._be_watched(owner.worker.outbox)
+
+    def _be_watched(self, outbox: Outbox) -> None:
+        """What comes before a request is no answer to it; under TLS it may be no data either."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and self.transport.get_extra_info("sslcontext") is None:
+            self.descriptor = sock.fileno()
+            outbox.watch(self.descriptor)
 
     def release(self, now: float, *, reusable: bool) -> None:
         """The exchange is over: keep the connection if nothing speaks against it, else close it."""
@@ -139,9 +152,13 @@ class Upstream(asyncio.Protocol):
         self.transport.close()
         asyncio.get_running_loop().call_later(within, self.transport.abort)
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
         """Write a request's head: from here on the request counts as sent."""
-        if not self.is_lost and not self.transport.is_closing():
+        if self.descriptor in noisy and not self.is_lost:
+            if noisy[self.descriptor] == select.EPOLLIN:
+                self.home.distrust()
+            self._lose()
+        elif not self.is_lost and not self.transport.is_closing():
             self.is_sent = True
             self.transport.write(data)
 
@@ -173,9 +190,10 @@ class Upstream(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        if self.owner is None:
-            self.close()
-        elif not self.is_sent:
+        if self.owner is None or not self.is_sent:
+            # A server may say that it waits no longer, and close (RFC 9110, section 15.5.9).
+            if not (data.startswith(b"HTTP/1.") and data[8:13] == b" 408 "):
+                self.home.distrust()
             self._lose()
         elif self.tunnel is not None:
             self.tunnel(data)
@@ -292,7 +310,7 @@ class Upstream(asyncio.Protocol):
             self._body_started(rest)
         elif body is NO_BODY:
             if rest:
-                self.fail(ResponseError("more than was announced"))
+                self._fail_by_surplus()
             else:
                 self._end_body()
         else:
@@ -313,7 +331,7 @@ class Upstream(asyncio.Protocol):
     def _counted(self, data: bytes) -> None:
         self.left -= len(data)
         if self.left < 0:
-            self.fail(ResponseError("more than was announced"))
+            self._fail_by_surplus()
             return
         self._pass([data])
         if not self.left:
@@ -330,7 +348,7 @@ class Upstream(asyncio.Protocol):
             self._pass(pieces)
         if decoder.is_complete:
             if decoder.rest:
-                self.fail(ResponseError("more than was announced"))
+                self._fail_by_surplus()
             else:
                 self._end_body()
 
@@ -360,6 +378,11 @@ class Upstream(asyncio.Protocol):
     def _surplus(self, data: bytes) -> None:
         """Bytes after the end, before the exchange is over: the connection can't be used again."""
         self.buffer = b"surplus"
+        self.home.distrust()
+
+    def _fail_by_surplus(self) -> None:
+        self.home.distrust()
+        self.fail(ResponseError("more than was announced"))
 
     def fail(self, error: ResponseError) -> None:
         """The answer can't be used."""

@@ -48,6 +48,7 @@ from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.places import Places, shared_counts
 from proxy.dataplane.reception import Reception
 from proxy.dataplane.reload import Routes, follow, rewrite
+from proxy.dataplane.sounding import Sounding
 from proxy.dataplane.stats import Stats
 from proxy.errors import ErrorKind, RequestError
 from proxy.logs import configure
@@ -81,8 +82,8 @@ class Worker:
         self.departed = Departed(self.idle)
         self._routes = Routes()
         self.connections: set[Downstream] = set()
-        self.suspects: set[Downstream] = set()
         self.reception = Reception(self, places or Places())
+        self.suspects: dict[Downstream, Sounding] = {}
         self.outbox = Outbox(loop)
         self.is_draining = self.closes_idle = False
         self.done = asyncio.Event()
@@ -105,8 +106,8 @@ class Worker:
     def farewell(self, client: Downstream) -> None:
         """A connection is gone."""
         self.connections.discard(client)
-        self.suspects.discard(client)
         self.reception.leave(client)
+        self.suspects.pop(client, None)
         if self.is_draining and not self.connections:
             self.ending.hurry()
 
@@ -210,8 +211,8 @@ class Worker:
         self._swept_at = now
         for client in [one for one in self.connections if one.deadline <= now]:
             client.expire()
-        for client in self.suspects:
-            client.sound()
+        for sounding in list(self.suspects.values()):
+            sounding.sound()
         self.reception.look()
         if self.departed:
             self.departed.sweep()

@@ -4,11 +4,14 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
+from time import monotonic
 
 import pytest
 
 from proxy.core.settings import Address, Limits
-from proxy.dataplane.idle import IdleConnections, connect_error
+from proxy.dataplane.idle import DISTRUST, IdleConnections, connect_error
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import ErrorKind
 
@@ -49,6 +52,27 @@ def test_a_lost_connection_is_never_taken() -> None:
     lost.is_lost = True
 
     assert home.take(1.0, 30.0) is good
+
+
+Connect = Callable[[IdleConnections], Awaitable[Upstream]]
+
+
+@pytest.fixture
+async def connected() -> AsyncIterator[Connect]:
+    """Makes a connection with a far end that says nothing."""
+    with ExitStack() as stack:
+        made: list[Upstream] = []
+
+        async def make(home: IdleConnections) -> Upstream:
+            ours, theirs = socket.socketpair()
+            stack.enter_context(theirs)
+            _, upstream = await asyncio.get_running_loop().create_connection(lambda: connection(home), sock=ours)
+            made.append(upstream)
+            return upstream
+
+        yield make
+        for upstream in made:
+            upstream.close()
 
 
 async def until_empty(home: IdleConnections) -> None:
@@ -116,3 +140,37 @@ async def test_a_port_where_nobody_listens_refuses() -> None:
 )
 def test_each_failure_to_connect_has_its_kind(error: OSError, kind: ErrorKind) -> None:
     assert kind is connect_error(error)
+
+
+async def test_a_backend_that_talks_out_of_turn_gets_no_second_request_on_any_connection(
+    connected: Connect,
+) -> None:
+    home = idle()
+    kept = await connected(home)
+    home.keep(kept, monotonic())
+    home.distrust()
+    later = await connected(home)
+    home.keep(later, monotonic())
+
+    assert [True, True] == [kept.is_lost, later.is_lost]
+    assert home.take(monotonic(), 30.0) is None
+
+
+async def test_a_backend_is_trusted_again_after_a_while(connected: Connect) -> None:
+    home = idle()
+    home.distrust()
+    later = await connected(home)
+    home.keep(later, monotonic() + DISTRUST + 1)
+
+    assert home.take(monotonic() + DISTRUST + 1, 30.0) is later
+
+
+async def test_a_farewell_of_408_costs_a_backend_no_trust(connected: Connect) -> None:
+    home = idle()
+    upstream = await connected(home)
+    upstream.data_received(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n")
+    later = await connected(home)
+    home.keep(later, monotonic())
+
+    assert upstream.is_lost
+    assert home.take(monotonic(), 30.0) is later

@@ -1,6 +1,9 @@
 """Promises of `proxy.dataplane.outbox`."""
 
 import asyncio
+import contextlib
+import select
+import socket
 
 import pytest
 
@@ -26,7 +29,7 @@ class Recipient:
         self._written = written
         self.transport = Cut()
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
         self._written.append((self._name, data))
 
 
@@ -61,9 +64,9 @@ async def test_what_is_sent_during_a_flush_is_not_lost() -> None:
     second = Recipient("second", written)
 
     class Chatty(Recipient):
-        def deliver(self, data: bytes) -> None:
+        def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
             outbox.send(second, b"more")
-            super().deliver(data)
+            super().deliver(data, noisy)
 
     outbox.send(Chatty("first", written), b"a")
     outbox.flush()
@@ -78,7 +81,7 @@ async def test_a_message_that_can_not_be_sent_takes_no_other_with_it(caplog: pyt
     outbox = Outbox(asyncio.get_running_loop())
 
     class Broken(Recipient):
-        def deliver(self, data: bytes) -> None:
+        def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
             raise RuntimeError("a mistake of ours")
 
     one, broken, two = Recipient("one", written), Broken("broken", written), Recipient("two", written)
@@ -89,3 +92,40 @@ async def test_a_message_that_can_not_be_sent_takes_no_other_with_it(caplog: pyt
     assert [("one", b"a"), ("two", b"a")] == written
     assert [False, True, False] == [recipient.transport.is_cut for recipient in (one, broken, two)]
     assert ["a message could not be sent; its connection is cut"] == caplog.messages
+
+
+async def test_whoever_is_delivered_to_learns_on_which_watched_connections_something_has_come() -> None:
+    """Also what the loop has not read yet."""
+    outbox = Outbox(asyncio.get_running_loop())
+    seen: list[dict[int, int]] = []
+
+    class Watcher:
+        def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
+            seen.append(noisy)
+
+    ours, theirs = zip(*(socket.socketpair() for _ in range(4)), strict=True)
+    with contextlib.ExitStack() as stack:
+        for one in (*ours, *theirs):
+            stack.enter_context(one)
+        quiet, speaks, ends, unwatched = ours
+        for one in (quiet, speaks, ends):
+            outbox.watch(one.fileno())
+        theirs[1].send(b"x")
+        theirs[2].shutdown(socket.SHUT_WR)
+        theirs[3].send(b"x")
+        outbox.send(Watcher(), b"")
+        outbox.flush()
+        speaks.recv(1)
+        ends.close()
+        outbox.send(Watcher(), b"")
+        outbox.flush()
+
+        assert [{speaks.fileno(), ends_fileno(seen)}, set()] == [set(one) for one in seen]
+        assert select.EPOLLIN == seen[0][speaks.fileno()]
+        assert unwatched.fileno() not in seen[0]
+
+
+def ends_fileno(seen: list[dict[int, int]]) -> int:
+    """The one that has ended, by what is said of it."""
+    [descriptor] = [known for known, events in seen[0].items() if events & select.EPOLLRDHUP]
+    return descriptor
