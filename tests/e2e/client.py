@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from dataclasses import dataclass
 from typing import Self
 
@@ -90,6 +91,12 @@ class Client:
     def close(self) -> None:
         """Close it."""
         self.writer.close()
+
+    def reset(self) -> None:
+        """Leave without a word."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     # Asking
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -36,13 +34,6 @@ def switching(then: Callable[[Asked], Awaitable[None]]) -> Callable[[Asked], Awa
 async def open_tunnel(client: Client) -> None:
     client.send(request("GET", "/", *UPGRADE))
     assert 101 == (await client.answer()).status
-
-
-def reset(client: Client) -> None:
-    """Leave without a word."""
-    sock = client.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.writer.transport.abort()
 
 
 # Ends
@@ -157,7 +148,7 @@ async def test_a_client_that_vanishes_ends_the_tunnel_at_the_backend(way: Way, c
 
     way.backend.handler = switching(listen)
     await open_tunnel(client)
-    reset(client)
+    client.reset()
 
     await happens(left)
 
