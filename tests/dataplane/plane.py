@@ -16,14 +16,24 @@ from typing import Any
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.messages import Snapshot
 from proxy.core.retry import RetryPolicy
-from proxy.core.settings import Address, BackendSettings, Limits, PoolSettings, RouteSettings, Settings
+from proxy.core.settings import (
+    Address,
+    BackendSettings,
+    Limits,
+    ListenerSettings,
+    PoolSettings,
+    RouteSettings,
+    Settings,
+)
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.reception import Arrival
 from proxy.dataplane.upstream import Upstream
 from proxy.dataplane.worker import Worker
 
-KEY = ("app", "one")
+WEB = ListenerSettings("web", Address())
 NOWHERE = Address("192.0.2.1", 80)
 CLIENT = ("192.0.2.9", 4711)
+SERVER = ("192.0.2.1", 80)
 UNMOVED = BreakerPolicy(consecutive=1_000_000, min_requests=1_000_000)
 ONCE = RetryPolicy(attempts=1)
 
@@ -76,7 +86,7 @@ class Wire(asyncio.Transport):
         protocol.connection_made(self)
 
     def get_extra_info(self, name: str, default: object = None) -> Any:
-        return CLIENT if name == "peername" else default
+        return {"peername": CLIENT, "sockname": SERVER}.get(name, default)
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         assert not self.is_ended, "written after the end"
@@ -160,26 +170,28 @@ class Plane:
         self.worker.heed(Snapshot(1, 1, settings, {}))
         self._mistakes = Mistakes()
         logging.getLogger("proxy.dataplane").addHandler(self._mistakes)
+        self.pool = self.worker.pools["app"]
+        self.backend = self.pool.backends[0]
+        self.home = self.worker.idle[self.backend]
         self.upstreams: list[Wire] = []
         """All connections to the Backend, in the order of their opening."""
 
     def begin_anew(self) -> None:
         """Close what is idle, and forget what was."""
-        self.worker.idle[KEY].close()
+        self.home.close()
         self.upstreams = []
         self.loop.later.clear()
         self.loop.turn()
 
     def client(self) -> Wire:
         """A new client."""
-        return Wire(self.loop, Downstream(self.worker))
+        return Wire(self.loop, Downstream(self.worker, Arrival(WEB)))
 
     def open_upstream(self) -> Wire:
         """A connection to the Backend, idle from now on."""
-        home = self.worker.idle[KEY]
-        upstream = Upstream(home, self.worker.limits)
+        upstream = Upstream(self.home)
         wire = Wire(self.loop, upstream)
-        home.keep(upstream, monotonic())
+        self.home.keep(upstream, monotonic())
         self.upstreams.append(wire)
         return wire
 
@@ -191,7 +203,7 @@ class Plane:
     @property
     def idle(self) -> int:
         """How many connections wait for a request."""
-        return len(self.worker.idle[KEY])
+        return len(self.home)
 
     def expire(self, *, idle: bool = True) -> None:
         """Let the deadline of every client pass; `idle`: also of one that waits for nothing but its next request."""

@@ -117,7 +117,7 @@ def check_end(plane: Plane, client: Wire) -> None:
         raise Finding("the client's connection outlives every deadline")
     if plane.worker.connections:
         raise Finding("a connection that is gone is still known")
-    if plane.worker.pools["app"].backends[0].in_flight:
+    if plane.backend.in_flight:
         raise Finding("an Attempt was not settled")
     if plane.mistakes:
         raise Finding(f"a mistake of ours: {plane.mistakes!r}")
