@@ -191,6 +191,12 @@ def bench_quick() -> int:
     return become(["-m", "benchmarks", "--quick"])
 
 
+def soak() -> int:
+    """Load, kill and abort for minutes, and look for leaks."""
+    seconds, seed = (os.environ.get(name) or known for name, known in (("SECONDS", "300"), ("SEED", "1")))
+    return become(["-m", "tests.soak", "--seconds", seconds, "--seed", seed])
+
+
 def test() -> int:
     """Run every test: what measures no time in parallel, what starts processes and measures time on its own."""
     parallel = sorted(str(path) for path in Path("tests").glob("*") if path.name.startswith("test_") or path.is_dir())
@@ -310,6 +316,7 @@ COMMANDS: Dict[str, Command] = {
     "compiled": Command(
         compiled, DEV, "the package with its hot path compiled, in build/compiled (needs a C compiler)"
     ),
+    "soak": Command(soak, DEV, "mixed traffic, aborts and kills for SECONDS=300; leaks and wrong answers are failures"),
     "format": Command(format_code, DEV, "lay the code out"),
     "lock": Command(lock_packages, None, "write the lock files anew from pyproject.toml (needs uv)"),
     "clean": Command(clean, None, "remove the virtual environment and caches"),

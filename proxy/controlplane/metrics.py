@@ -78,6 +78,8 @@ class Metrics(Collector):
         )
         connections = [((_worker(worker),), report.connections) for worker, report in live.items()]
         yield _gauge("client_connections", "Client connections.", ("worker",), connections)
+        tasks = [((str(worker),), report.tasks) for worker, report in live.items()]
+        yield _gauge("worker_tasks", "Tasks of a worker's loop.", ("worker",), tasks)
         refused = [((code,), count) for code, count in totals.refused.items()]
         yield _counter("refused_messages", "Client messages that were refused.", ("code",), refused)
         yield _counter(

@@ -201,6 +201,8 @@ class Report:
     client_aborts: int
     turned_away: dict[tuple[str, str], int] = field(default_factory=dict)
     """Connections that were closed without being served, by Listener and reason."""
+    tasks: int = 0
+    """Of asyncio; connections need none, so they are few and do not grow."""
     final: bool = False
     """The worker's last Report before it ends."""
 

@@ -245,6 +245,7 @@ class Worker:
             snapshot_version=self.snapshot_version,
             connections=len(self.connections),
             loop_lag=lag,
+            tasks=len(asyncio.all_tasks(self.loop)),
             requests=self.stats.requests(),
             durations=self.stats.durations(),
             backends=backends,

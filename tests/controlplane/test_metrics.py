@@ -34,6 +34,7 @@ def registry(make: Make) -> Registry:
     report = make.report(
         connections=8,
         loop_lag=0.25,
+        tasks=3,
         requests={("all", "app", "GET", 200): 5},
         durations={("all", "app"): (BUCKETS, 31.5)},
         backends={KEY: counts},
@@ -81,6 +82,7 @@ def page(registry: Registry) -> CollectorRegistry:
         ("failover_refused_messages_total", {"code": "400"}, 6),
         ("failover_client_aborts_total", {}, 7),
         ("failover_client_connections", {"worker": "0"}, 8),
+        ("failover_worker_tasks", {"worker": "0"}, 3),
         ("failover_event_loop_lag_seconds", {"worker": "0"}, 0.25),
         ("failover_worker_restarts_total", {}, 9),
         ("failover_config_reloads_total", {"result": "success"}, 0),
