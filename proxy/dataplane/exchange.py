@@ -343,7 +343,7 @@ class Exchange:
         client.arm(monotonic() + self._timeouts.stall, stall=self._timeouts.stall)
         begin_stream(client, upstream, head, chunked=chunked)
         while not upstream.is_complete:
-            broken = stream_failure(client, upstream)
+            broken = stream_failure(client, upstream, self._upload)
             if broken is not None:
                 return self._outcome(*broken)
             await PAUSE

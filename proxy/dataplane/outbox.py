@@ -42,9 +42,16 @@ class Outbox:
     def __repr__(self) -> str:
         return f"<Outbox {len(self._waiting)} waiting>"
 
-    def watch(self, descriptor: int) -> None:
-        """Look at this connection, too, before anything is delivered; it is forgotten when it is closed."""
-        self._poll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+    def watch(self, descriptor: int) -> int:
+        """Look at this connection, too, before anything is delivered; it is forgotten when it is closed.
+
+        Returns -1 if the kernel has no room for one more; then this one is only read as the loop reads all.
+        """
+        try:
+            self._poll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+        except OSError:
+            return -1
+        return descriptor
 
     def send(self, recipient: Recipient, data: bytes) -> None:
         """Send at the end of this turn."""

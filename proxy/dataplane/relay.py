@@ -11,6 +11,7 @@ from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.upload import Upload
     from proxy.dataplane.upstream import Upstream
 
 
@@ -44,14 +45,9 @@ def begin_stream(client: Downstream, upstream: Upstream, head: bytes, *, chunked
         upstream.resume_reading()
 
 
-def stream_failure(client: Downstream, upstream: Upstream) -> tuple[ErrorKind, str] | None:
-    """Why a stream can't go on; None if it can. Raises ClientLeftError if it is the client who is gone or stuck.
-
-    A stream of events has no end that a client could await, so one that has ended its side has left.
-    """
-    if client.is_gone or (client.is_expired and client.is_write_paused):
-        raise ClientLeftError
-    if client.has_ended and upstream.head is not None and upstream.head.is_event_stream:
+def stream_failure(client: Downstream, upstream: Upstream, upload: Upload | None) -> tuple[ErrorKind, str] | None:
+    """Why a stream can't go on; None if it can. Raises ClientLeftError if it is the client who is gone or stuck."""
+    if client.is_gone or (client.is_expired and client.is_write_paused) or _has_left(client, upstream, upload):
         raise ClientLeftError
     if upstream.error is not None:
         return upstream.error.kind, upstream.error.detail
@@ -60,6 +56,17 @@ def stream_failure(client: Downstream, upstream: Upstream) -> tuple[ErrorKind, s
     if client.is_expired:
         return ErrorKind.CONNECTION_READ_TIMEOUT, ""
     return None
+
+
+def _has_left(client: Downstream, upstream: Upstream, upload: Upload | None) -> bool:
+    """Whether what the client has done, or not done, can only mean that it does not go on.
+
+    A stream of events has no end that a client could await, so one that has ended its side has left.
+    """
+    if upload is not None and not upload.is_complete:
+        is_silent = client.is_expired and not upstream.is_write_paused
+        return client.has_ended or is_silent or upload.error is not None
+    return client.has_ended and upstream.head is not None and upstream.head.is_event_stream
 
 
 def framed(write: Callable[[bytes], None]) -> Callable[[list[bytes]], None]:

@@ -110,8 +110,7 @@ class Upstream(asyncio.Protocol):
         """What comes before a request is no answer to it; under TLS it may be no data either."""
         sock = self.transport.get_extra_info("socket")
         if sock is not None and self.transport.get_extra_info("sslcontext") is None:
-            self.descriptor = sock.fileno()
-            outbox.watch(self.descriptor)
+            self.descriptor = outbox.watch(sock.fileno())
 
     def release(self, now: float, *, reusable: bool) -> None:
         """The exchange is over: keep the connection if nothing speaks against it, else close it."""

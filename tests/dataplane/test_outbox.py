@@ -125,6 +125,13 @@ async def test_whoever_is_delivered_to_learns_on_which_watched_connections_somet
         assert unwatched.fileno() not in seen[0]
 
 
+async def test_a_connection_that_can_not_be_watched_is_used_all_the_same() -> None:
+    with socket.socket() as closed:
+        descriptor = closed.fileno()
+
+    assert -1 == Outbox(asyncio.get_running_loop()).watch(descriptor)
+
+
 def ends_fileno(seen: list[dict[int, int]]) -> int:
     """The one that has ended, by what is said of it."""
     [descriptor] = [known for known, events in seen[0].items() if events & select.EPOLLRDHUP]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import random
 
 import uvloop
@@ -84,6 +85,8 @@ async def hang(request: web.Request) -> web.Response:
 
 
 async def serve(port: int) -> None:
+    # Clients that leave are what this is for.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     app = web.Application(client_max_size=1 << 30)
     app.add_routes(
         [
