@@ -195,7 +195,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 def heads(whole: bytes) -> st.SearchStrategy[bytes]:
     """Bytes up to their first empty line, as a connection would cut them."""
     anything = st.one_of(st.binary(max_size=80), soups, damaged(whole))
-    return anything.map(lambda data: data.partition(END_OF_HEAD)[0] + END_OF_HEAD)
+    return anything.map(lambda data: (data + END_OF_HEAD).partition(END_OF_HEAD)[0] + END_OF_HEAD)
 
 
 @given(st.one_of(st.binary(max_size=80), soups, heads(REQUEST)))
