@@ -124,7 +124,7 @@ class Pool(Block):
     limits: PoolLimits = Field(default_factory=PoolLimits)
     hold: Hold = Field(default_factory=Hold)
     send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol
-    """Begin each connection to a backend with a PROXY header that names the client. `true` is `v1`."""
+    """Begin connections with a PROXY header that names the client, whom they then serve alone; `true` is `v1`."""
 
 
 AnyPool = Annotated[Pool, short_for("backends", tuple[AnyBackend, ...], Pool)]

@@ -29,7 +29,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "pools.*.slow_start": ANYTHING,
     "pools.*.damping": ANYTHING,
     "pools.*.tls": ANYTHING,
-    "pools.*.send_proxy_protocol": ANYTHING,
     "pools.*.sticky": ANYTHING,
     "pools.**": ("https://",),
     "routes.*.sticky": ANYTHING,

@@ -77,7 +77,9 @@ class Watch:
 
     async def _probe(self) -> None:
         try:
-            self._ended(await self._prober.probe(self._record.settings.address, self._record.health.policy))
+            record = self._record
+            address, policy = record.settings.address, record.health.policy
+            self._ended(await self._prober.probe(address, policy, record.proxy_protocol))
         except Exception:
             # A bug must not end the probing of this Backend for good.
             log.exception(

@@ -8,13 +8,17 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from time import monotonic
+from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from proxy import __version__
 from proxy.core.health import HealthPolicy, Probe
+from proxy.core.proxy_protocol import own_header
 from proxy.core.settings import Address
+from proxy.dialling import dial
 
 BODY_READ = 65536
 """Bytes of an answer in which `body` is looked for."""
@@ -29,18 +33,22 @@ class Prober:
     """Carries out probes. Every one opens its own connection: a probe must notice that nobody accepts any more."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
-        """By the path of the Unix socket; the empty path is TCP."""
+        self._sessions: dict[tuple[str, bytes], aiohttp.ClientSession] = {}
+        """By the path of the Unix socket, empty for TCP; where something is said first, by address and words."""
 
-    async def probe(self, address: Address, policy: HealthPolicy) -> Probe:
-        """One result, within `policy.timeout` seconds."""
+    async def probe(self, address: Address, policy: HealthPolicy, proxy_protocol: str = "") -> Probe:
+        """One result, within `policy.timeout` seconds.
+
+        `proxy_protocol`: the version of the header that the Backend awaits first; empty for none.
+        """
+        words = own_header(proxy_protocol) if proxy_protocol else b""
         began = monotonic()
         try:
             async with asyncio.timeout(policy.timeout):
                 if policy.path is None:
-                    ok, detail = await _connect(address)
+                    ok, detail = await _connect(address, words)
                 else:
-                    ok, detail = await self._get(address, policy.path, policy)
+                    ok, detail = await self._get(address, policy.path, policy, words)
         except TimeoutError:
             ok, detail = False, f"no {'connection' if policy.path is None else 'answer'} within {policy.timeout:g}s"
         except (OSError, aiohttp.ClientError, ValueError) as error:
@@ -48,7 +56,7 @@ class Prober:
         ended = monotonic()
         return Probe(ended, ok, ended - began, _clean(detail))
 
-    async def _get(self, address: Address, path: str, policy: HealthPolicy) -> tuple[bool, str]:
+    async def _get(self, address: Address, path: str, policy: HealthPolicy, words: bytes) -> tuple[bool, str]:
         url = URL(f"http://{_authority(address)}{path}", encoded=True)
         headers = {
             "Host": _authority(address),
@@ -56,7 +64,7 @@ class Prober:
             "Accept": "*/*",
             "Accept-Encoding": "identity",
         }
-        async with self._session(address.path).get(url, headers=headers, allow_redirects=False) as answer:
+        async with self._session(address, words).get(url, headers=headers, allow_redirects=False) as answer:
             seen = f"{answer.status} {answer.reason or ''}".rstrip()
             if not policy.expects(answer.status):
                 return False, seen
@@ -64,10 +72,11 @@ class Prober:
                 return False, f"{seen}, but its body does not match {policy.body!r}"
             return True, seen
 
-    def _session(self, path: str) -> aiohttp.ClientSession:
-        session = self._sessions.get(path)
+    def _session(self, address: Address, words: bytes) -> aiohttp.ClientSession:
+        key = (str(address) if words else address.path, words)
+        session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[path] = _open_session(path)
+            session = self._sessions[key] = _open_session(address, words)
         return session
 
     async def close(self) -> None:
@@ -77,10 +86,26 @@ class Prober:
         self._sessions.clear()
 
 
-def _open_session(path: str) -> aiohttp.ClientSession:
+class DiallingConnector(aiohttp.BaseConnector):
+    """Says something on each connection before HTTP begins."""
+
+    def __init__(self, address: Address, words: bytes) -> None:
+        super().__init__(force_close=True, limit=0)
+        self._address = address
+        self._words = words
+
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
+        sock = await dial(self._address, self._words)
+        _, protocol = await self._loop.create_connection(self._factory, sock=sock)
+        return protocol
+
+
+def _open_session(address: Address, words: bytes) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
-    if path:
-        connector = aiohttp.UnixConnector(path, force_close=True, limit=0)
+    if words:
+        connector = DiallingConnector(address, words)
+    elif address.path:
+        connector = aiohttp.UnixConnector(address.path, force_close=True, limit=0)
     else:
         connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False)
     session = aiohttp.ClientSession(
@@ -92,8 +117,11 @@ def _open_session(path: str) -> aiohttp.ClientSession:
     return session
 
 
-async def _connect(address: Address) -> tuple[bool, str]:
+async def _connect(address: Address, words: bytes) -> tuple[bool, str]:
     loop = asyncio.get_running_loop()
+    if words:
+        (await dial(address, words)).close()
+        return True, "connected"
     if address.path:
         transport, _ = await loop.create_unix_connection(asyncio.Protocol, address.path)
     else:
@@ -121,6 +149,7 @@ def _pattern(body: str) -> re.Pattern[bytes]:
 
 
 _PLAIN: Mapping[type[Exception], str] = {
+    aiohttp.ClientConnectionResetError: "the connection was closed",
     aiohttp.ServerDisconnectedError: "closed the connection without an answer",
     aiohttp.ClientPayloadError: "the answer's body broke off",
 }

@@ -55,6 +55,7 @@ class BackendRecord:
     def __init__(self, pool: PoolSettings, settings: BackendSettings, now: float, was: BackendState | None) -> None:
         self.key: Key = (pool.name, settings.name)
         self.settings = settings
+        self.proxy_protocol = pool.send_proxy_protocol
         self.health = Health(pool.health, now, was.health if was else None)
         self.admin = was.admin if was else AdminState.READY
         self.weight_override = was.weight if was else None
@@ -89,6 +90,7 @@ class BackendRecord:
     def obey(self, pool: PoolSettings, settings: BackendSettings) -> None:
         """Follow other settings for the same address; what is known of it stays."""
         self.settings = settings
+        self.proxy_protocol = pool.send_proxy_protocol
         self.health.policy = pool.health
 
     def follow(self, other: BackendRecord) -> None:

@@ -137,7 +137,7 @@ class Exchange:
         longest = self._timeouts.backend_idle if attempt.number == 1 else -1.0
         if not self._request.idempotent:
             longest = min(longest, self._pool.settings.retries.unsafe_reuse)
-        self._upstream = self._worker.idle[attempt.backend].take(attempt.started, longest)
+        self._upstream = self._worker.idle[attempt.backend].take(attempt.started, longest, self._client)
         return self._upstream is not None
 
     async def _connect(self, attempt: Attempt) -> bool:

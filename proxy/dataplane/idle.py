@@ -9,13 +9,16 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.retry import Outcome
 from proxy.core.settings import Address, Limits
+from proxy.dataplane.introduced import Introductions
 from proxy.dataplane.pause import PAUSE
 from proxy.dataplane.upstream import Upstream
+from proxy.dialling import dial
 from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:
@@ -31,19 +34,28 @@ DISTRUST = 60.0
 class IdleConnections:
     """The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
 
-    __slots__ = ("_distrusted_until", "_idle", "address", "limits")
+    __slots__ = ("_distrusted_until", "_idle", "address", "introductions", "limits")
 
-    def __init__(self, address: Address, limits: Limits) -> None:
+    def __init__(self, address: Address, limits: Limits, introductions: Introductions | None = None) -> None:
         self.address = address
         self.limits = limits
+        self.introductions = introductions
+        """Where each connection is one client's: they are kept there."""
         self._idle: deque[Upstream] = deque()
         self._distrusted_until = 0.0
 
     def __len__(self) -> int:
-        return len(self._idle)
+        return len(self._idle) + (len(self.introductions) if self.introductions is not None else 0)
 
-    def take(self, now: float, longest_idle: float) -> Upstream | None:
+    @property
+    def version(self) -> str:
+        """Of the PROXY protocol that connections begin with; empty for none."""
+        return self.introductions.version if self.introductions is not None else ""
+
+    def take(self, now: float, longest_idle: float, client: Downstream) -> Upstream | None:
         """The connection used last, if it has not been idle for longer than `longest_idle` seconds."""
+        if self.introductions is not None:
+            return self.introductions.take(client, now, longest_idle)
         idle = self._idle
         while idle:
             newest = idle.pop()
@@ -60,11 +72,16 @@ class IdleConnections:
             upstream.close()
             return
         upstream.idle_since = now
-        self._idle.append(upstream)
+        if self.introductions is not None:
+            self.introductions.keep(upstream)
+        else:
+            self._idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """A connection is gone."""
-        if upstream.owner is None:
+        if self.introductions is not None:
+            self.introductions.forget(upstream)
+        elif upstream.owner is None:
             try:
                 self._idle.remove(upstream)
             except ValueError:
@@ -78,20 +95,29 @@ class IdleConnections:
         now = monotonic()
         if now >= self._distrusted_until:
             log.warning("a backend sends more than was asked for", extra={"fields": {"backend": str(self.address)}})
-        self._distrusted_until = now + DISTRUST
-        self.close()
+        self._distrusted_until = max(self._distrusted_until, now + DISTRUST)
+        self.clear()
 
     def sweep(self, now: float, longest_idle: float) -> None:
         """Close what has been idle for longer than `longest_idle` seconds."""
+        if self.introductions is not None:
+            self.introductions.sweep(now, longest_idle)
         while self._idle and now - self._idle[0].idle_since > longest_idle:
             self._idle.popleft().close()
 
-    def close(self) -> None:
+    def clear(self) -> None:
         """Close all that are idle."""
         while self._idle:
             self._idle.popleft().close()
+        if self.introductions is not None:
+            self.introductions.clear()
 
-    async def open(self) -> Upstream:
+    def close(self) -> None:
+        """Close all that are idle, and keep none of those that are not."""
+        self._distrusted_until = inf
+        self.clear()
+
+    async def open(self, client: Downstream) -> Upstream:
         """Open a connection. Raises OSError; the caller bounds the time by cancelling."""
         loop = asyncio.get_running_loop()
         address = self.address
@@ -99,7 +125,11 @@ class IdleConnections:
         def make() -> Upstream:
             return Upstream(self)
 
-        if address.path:
+        if self.introductions is not None:
+            sock = await dial(address, self.introductions.header(client))
+            _, upstream = await loop.create_connection(make, sock=sock)
+            self.introductions.begin(upstream, client)
+        elif address.path:
             _, upstream = await loop.create_unix_connection(make, address.path)
         else:
             _, upstream = await loop.create_connection(make, address.host, address.port)
@@ -131,7 +161,22 @@ def connect_error(error: BaseException) -> ErrorKind:
 
 async def connect(home: IdleConnections, client: Downstream, check: Callable[[], None]) -> Upstream | Outcome:
     """A new connection, or how the Attempt failed. Given up at the client's deadline, or when `check` raises."""
-    task = client.worker.loop.create_task(home.open())
+    result = await _connect(home, client, check)
+    if isinstance(result, Outcome) and result.kind is ErrorKind.CONNECTION_LIMIT_REACHED and _make_room(client):
+        return await _connect(home, client, check)
+    return result
+
+
+def _make_room(client: Downstream) -> bool:
+    """Out of descriptors: idle connections are worth less than this one. Whether there were any."""
+    idle = [one for one in client.worker.idle.values() if len(one)]
+    for one in idle:
+        one.clear()
+    return bool(idle)
+
+
+async def _connect(home: IdleConnections, client: Downstream, check: Callable[[], None]) -> Upstream | Outcome:
+    task = client.worker.loop.create_task(home.open(client))
     task.add_done_callback(lambda _: client.wake())
     try:
         while not task.done():

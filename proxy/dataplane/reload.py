@@ -17,6 +17,7 @@ from proxy.core.routing import Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.idle import IdleConnections
+from proxy.dataplane.introduced import introductions
 
 Pools = dict[str, Pool]
 
@@ -64,19 +65,21 @@ def follow(
         else:
             departed.add(pool.obey(one, now, settings.workers))
         following[one.name] = pool
-        _house(pool, homes, settings.limits)
+        _house(pool, homes, settings.limits, one.send_proxy_protocol)
     for name, pool in pools.items():
         if name not in following:
             departed.add(pool.dissolve(), pool)
     return following
 
 
-def _house(pool: Pool, homes: Homes, limits: Limits) -> None:
+def _house(pool: Pool, homes: Homes, limits: Limits, version: str) -> None:
     """Each Backend has a place for its connections; one that has kept its address keeps them."""
     for backend in pool.backends:
         home = homes.get(backend)
-        if home is None:
-            homes[backend] = IdleConnections(backend.settings.address, limits)
+        if home is None or home.version != version:
+            homes[backend] = IdleConnections(backend.settings.address, limits, introductions(version))
+            if home is not None:
+                home.close()
         else:
             home.limits = limits
 

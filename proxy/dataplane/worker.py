@@ -43,6 +43,7 @@ from proxy.dataplane.control import Control
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.ending import Ending
+from proxy.dataplane.introduced import Introductions
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.places import Places, shared_counts
@@ -79,6 +80,7 @@ class Worker:
         self.rewrites: list[Rewrite | None] = []
         self.pools: dict[str, Pool] = {}
         self.idle: Homes = {}
+        self.introduced: list[Introductions] = []
         self.departed = Departed(self.idle)
         self._routes = Routes()
         self.connections: set[Downstream] = set()
@@ -108,6 +110,8 @@ class Worker:
         self.connections.discard(client)
         self.reception.leave(client)
         self.suspects.pop(client, None)
+        for introduced in self.introduced:
+            introduced.leave(client)
         if self.is_draining and not self.connections:
             self.ending.hurry()
 
@@ -160,6 +164,7 @@ class Worker:
         self.limits, self.timeouts = settings.limits, settings.timeouts
         self.reception.configure(settings)
         self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
+        self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
         self._panics &= self.pools.keys()
         self.router = self._routes.router(settings.routes, snapshot.routes_version)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]

@@ -219,6 +219,14 @@ pools: {app: [b:1]}
     assert [True, False, False] == [one.proxy_protocol for one in listeners]
 
 
+def test_a_pool_sends_the_version_of_the_proxy_protocol_that_it_names() -> None:
+    versions = {"true": "v1", "false": "", "v1": "v1", "v2": "v2"}
+
+    assert versions == {
+        text: pool(f"{{backends: [b:1], send_proxy_protocol: {text}}}").send_proxy_protocol for text in versions
+    }
+
+
 def test_who_may_open_a_unix_socket_may_say_whose_connection_it_is() -> None:
     [listener] = read("listeners: {a: {address: 'unix:/s', proxy_protocol: true}}\npools: {app: [b:1]}\n").listeners
 

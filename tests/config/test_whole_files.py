@@ -106,6 +106,7 @@ def test_a_mistake_at_the_top_is_named_with_its_place(mistakes: Mistakes, added:
         ("mode: active-passive", ["5:11: pools.app.mode: 'active-passive' is not supported yet"]),
         ("mode: active", ["5:11: pools.app.mode: expected active-active for the mode, not 'active'; did you mean 'active-active'?"]),
         ("proxy_protocol: true", ["5:5: pools.app.proxy_protocol: belongs to a listener; towards backends it is called 'send_proxy_protocol'"]),
+        ("send_proxy_protocol: v3", ["5:26: pools.app.send_proxy_protocol: expected v1, v2, true or false, not 'v3'"]),
         ("slow_start: 20s", ["5:5: pools.app.slow_start: not supported yet"]),
         ("failover: {mode: auto}", ["5:5: pools.app.failover: not supported yet"]),
     ],

@@ -7,13 +7,18 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from time import monotonic
+from typing import cast
 
 import pytest
 
 from proxy.core.settings import Address, Limits
+from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.idle import DISTRUST, IdleConnections, connect_error
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import ErrorKind
+
+NOBODY = cast("Downstream", None)
+"""It does not matter to whom a connection is given."""
 
 
 def idle(name: str = "127.0.0.1") -> IdleConnections:
@@ -30,9 +35,9 @@ def test_the_connection_used_last_is_taken_first() -> None:
     home.keep(first, 1.0)
     home.keep(second, 2.0)
 
-    assert home.take(2.0, 30.0) is second
-    assert home.take(2.0, 30.0) is first
-    assert home.take(2.0, 30.0) is None
+    assert home.take(2.0, 30.0, NOBODY) is second
+    assert home.take(2.0, 30.0, NOBODY) is first
+    assert home.take(2.0, 30.0, NOBODY) is None
 
 
 def test_what_has_been_idle_for_too_long_is_not_taken_but_kept_for_others() -> None:
@@ -40,8 +45,8 @@ def test_what_has_been_idle_for_too_long_is_not_taken_but_kept_for_others() -> N
     kept = connection(home)
     home.keep(kept, 1.0)
 
-    assert home.take(3.0, 1.0) is None
-    assert home.take(3.0, 30.0) is kept
+    assert home.take(3.0, 1.0, NOBODY) is None
+    assert home.take(3.0, 30.0, NOBODY) is kept
 
 
 def test_a_lost_connection_is_never_taken() -> None:
@@ -51,7 +56,7 @@ def test_a_lost_connection_is_never_taken() -> None:
     home.keep(lost, 1.0)
     lost.is_lost = True
 
-    assert home.take(1.0, 30.0) is good
+    assert home.take(1.0, 30.0, NOBODY) is good
 
 
 Connect = Callable[[IdleConnections], Awaitable[Upstream]]
@@ -87,7 +92,7 @@ async def test_a_backend_that_closes_an_idle_connection_is_forgotten() -> None:
     server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
     address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
     home = IdleConnections(address, Limits())
-    upstream = await home.open()
+    upstream = await home.open(NOBODY)
     home.keep(upstream, 1.0)
 
     (await accepted.get()).close()
@@ -101,7 +106,7 @@ async def test_bytes_on_an_idle_connection_close_it() -> None:
     accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
     home = IdleConnections(Address("127.0.0.1", server.sockets[0].getsockname()[1]), Limits())
-    upstream = await home.open()
+    upstream = await home.open(NOBODY)
     home.keep(upstream, 1.0)
 
     writer = await accepted.get()
@@ -109,7 +114,7 @@ async def test_bytes_on_an_idle_connection_close_it() -> None:
     await until_empty(home)
 
     assert upstream.is_lost
-    assert home.take(1.0, 30.0) is None
+    assert home.take(1.0, 30.0, NOBODY) is None
     writer.close()
     server.close()
 
@@ -120,7 +125,7 @@ async def test_a_port_where_nobody_listens_refuses() -> None:
         home = IdleConnections(Address("127.0.0.1", closed.getsockname()[1]), Limits())
 
         with pytest.raises(ConnectionRefusedError) as raised:
-            await home.open()
+            await home.open(NOBODY)
 
     assert ErrorKind.CONNECTION_REFUSED is connect_error(raised.value)
 
@@ -153,7 +158,7 @@ async def test_a_backend_that_talks_out_of_turn_gets_no_second_request_on_any_co
     home.keep(later, monotonic())
 
     assert [True, True] == [kept.is_lost, later.is_lost]
-    assert home.take(monotonic(), 30.0) is None
+    assert home.take(monotonic(), 30.0, NOBODY) is None
 
 
 async def test_a_backend_is_trusted_again_after_a_while(connected: Connect) -> None:
@@ -162,7 +167,7 @@ async def test_a_backend_is_trusted_again_after_a_while(connected: Connect) -> N
     later = await connected(home)
     home.keep(later, monotonic() + DISTRUST + 1)
 
-    assert home.take(monotonic() + DISTRUST + 1, 30.0) is later
+    assert home.take(monotonic() + DISTRUST + 1, 30.0, NOBODY) is later
 
 
 async def test_a_farewell_of_408_costs_a_backend_no_trust(connected: Connect) -> None:
@@ -173,4 +178,4 @@ async def test_a_farewell_of_408_costs_a_backend_no_trust(connected: Connect) ->
     home.keep(later, monotonic())
 
     assert upstream.is_lost
-    assert home.take(monotonic(), 30.0) is later
+    assert home.take(monotonic(), 30.0, NOBODY) is later

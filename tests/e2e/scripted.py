@@ -24,6 +24,8 @@ class Asked:
     writer: asyncio.StreamWriter
     connection: int
     """Of all connections to this backend, counted from 1."""
+    introduction: bytes = b""
+    """What came on the connection before its first request."""
 
     def field(self, name: str) -> str | None:
         """The value of a field, several joined; None where there is none."""
@@ -66,6 +68,7 @@ class Asked:
 
 
 Handler = Callable[[Asked], Awaitable[None]]
+Reader = Callable[[asyncio.StreamReader], Awaitable[bytes]]
 
 
 async def say_who(asked: Asked) -> None:
@@ -77,9 +80,14 @@ async def say_who(asked: Asked) -> None:
 class Scripted:
     """Listens at a free port, or at the path of a Unix socket; `handler` answers each request."""
 
-    def __init__(self, handler: Handler = say_who, host: str = "127.0.0.1", path: str = "") -> None:
+    def __init__(
+        self, handler: Handler = say_who, host: str = "127.0.0.1", path: str = "", introduced: Reader | None = None
+    ) -> None:
         self.handler = handler
         self.asked: list[Asked] = []
+        self.introductions: list[bytes] = []
+        """What each connection began with, where it must begin with something."""
+        self._introduced = introduced
         self.address = ""
         self._host, self._path = host, path
         self._connections = 0
@@ -113,11 +121,13 @@ class Scripted:
         """A probe just connects and goes; so may the proxy, at any time."""
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                introduction = await self._introduced(reader) if self._introduced is not None else b""
+                self.introductions.append(introduction)
                 while not writer.is_closing():
                     head = await reader.readuntil(b"\r\n\r\n")
                     first, *lines = head[:-4].decode("latin-1").split("\r\n")
                     method, target, _ = first.split(" ")
-                    asked = Asked(method, target, lines, reader, writer, number)
+                    asked = Asked(method, target, lines, reader, writer, number, introduction)
                     self.asked.append(asked)
                     await self.handler(asked)
                     await writer.drain()
