@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from proxy.core.messages import RoutePart
 from proxy.core.pool import Pool
 from proxy.core.routing import Router
 from proxy.core.settings import Address, BackendSettings, Limits, Match, PoolSettings, RouteSettings, Settings
 from proxy.dataplane.departed import Departed, Homes
+from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.reload import Routes, follow
 from proxy.dataplane.upstream import Upstream
@@ -48,8 +50,25 @@ def test_a_backend_that_keeps_name_and_address_keeps_its_connections_and_gets_th
     bench.reload(app={"a": HERE}, limits=Limits(headers=7))
 
     assert bench.home("app", "a") is kept
-    assert kept.take(1.0, 30.0) is connection
+    assert kept.take(1.0, 30.0, cast("Downstream", None)) is connection
     assert 7 == kept.limits.headers
+
+
+def test_whose_connections_begin_otherwise_from_now_on_keeps_none_of_the_former() -> None:
+    """One that had named its client must never be everybody's, nor the other way round."""
+    bench = Bench(app={"a": HERE})
+    before = bench.home("app", "a")
+    pool = replace(bench.settings.pools[0], send_proxy_protocol="v1")
+    settings = replace(bench.settings, pools=(pool,))
+
+    pools = follow(settings, bench.pools, bench.homes, bench.departed, now=1.0, listener=lambda *_: None)
+    after = bench.homes[pools["app"].by_name["a"]]
+    connection = Upstream(before)
+    connection.is_lost = True
+    before.keep(connection, 2.0)
+
+    assert ("", "v1") == (before.version, after.version)
+    assert (0, 0) == (len(before), len(after))
 
 
 def test_another_address_gets_connections_of_its_own() -> None:
