@@ -20,8 +20,9 @@ LAYERS: dict[str, frozenset[str]] = {
     "logs": frozenset(),
     "core": frozenset({"errors"}),
     "dialling": frozenset({"core"}),
-    "dataplane": frozenset({"errors", "logs", "core", "dialling"}),
-    "controlplane": frozenset({"errors", "logs", "core", "dialling"}),
+    "ledger": frozenset({"errors", "logs", "core"}),
+    "dataplane": frozenset({"errors", "logs", "core", "dialling", "ledger"}),
+    "controlplane": frozenset({"errors", "logs", "core", "dialling", "ledger"}),
     "config": frozenset({"errors", "core", "dataplane", "controlplane"}),
     "cli": frozenset({"errors", "logs", "core", "dataplane", "controlplane", "config"}),
     "__main__": frozenset({"cli"}),
@@ -84,7 +85,9 @@ def test_a_module_belongs_to_a_layer(module: str) -> None:
     assert module == "proxy/__init__.py" or layer(module)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) in {"errors", "core", "dataplane"}])
+@pytest.mark.parametrize(
+    "module", [module for module in MODULES if layer(module) in {"errors", "core", "ledger", "dataplane"}]
+)
 def test_what_a_worker_runs_does_not_name_the_supervisors_packages(module: str) -> None:
     assert set() == packages((ROOT / module).read_text()) & NOT_IN_A_WORKER
 

@@ -75,10 +75,18 @@ def table(pools: list[Json]) -> Iterator[str]:
             yield ""
         panic = "  PANIC: too few are well, so verdicts are not believed" if pool["panic"] else ""
         yield _cut(f"POOL {pool['name']}  {pool['available']} of {pool['total']} available{panic}", WIDTH)
+        if pool.get("keys"):
+            yield _cut(_keys(pool["keys"]), WIDTH)
         yield _row(HEADER)
         for backend in pool["backends"]:
             yield _row(_cells(backend))
             yield from _why(backend)
+
+
+def _keys(keys: Json) -> str:
+    """How many idempotency keys the ledger holds, and of how many the outcome is open."""
+    open_ones = [f"{keys[state]} {state}" for state in ("running", "unknown", "queued") if keys[state]]
+    return ", ".join([f"  keys: {keys['kept']} of {_short(keys['most'])} kept", *open_ones])
 
 
 def _cells(backend: Json) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from proxy.core.settings import (
     BackendSettings,
     HashOn,
     HoldPolicy,
+    IdempotencyPolicy,
     Limits,
     ListenerSettings,
     Match,
@@ -102,6 +103,7 @@ def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
         limits=limits,
         hold=policy(HoldPolicy, defaults.hold, pool.hold),
         send_proxy_protocol=pool.send_proxy_protocol,
+        idempotency=None if pool.idempotency is None else policy(IdempotencyPolicy, pool.idempotency),
     )
 
 

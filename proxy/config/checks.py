@@ -22,6 +22,7 @@ from proxy.core.retry import RetryPolicy
 from proxy.core.settings import Address
 
 TARGETS = ("pool", "split", "answer", "redirect")
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 WITHOUT_BODY = frozenset({204, 205, 304})
 
 
@@ -131,6 +132,7 @@ def _pools(reading: Reading) -> Iterator[Finding]:
         yield from _breaker(reading, name, pool)
         yield from _backoff(reading, name, pool)
         yield from _probe(reading, name, pool)
+        yield from _idempotency(reading, name, pool)
 
 
 def _backends(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
@@ -193,6 +195,19 @@ def _probe(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
             yield Finding(place, "does nothing without 'path': such a probe just connects", at_key=True)
 
 
+def _idempotency(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    policy, place = pool.idempotency, ("pools", name, "idempotency")
+    if policy is None:
+        return
+    if not reading.config.state_dir and reading.is_sure_of("state_dir"):
+        yield Finding(place, "needs 'state_dir', where the ledger of keys is kept", at_key=True)
+    if policy.shares_keys and not policy.honoured:
+        yield Finding((*place, "shares_keys"), "does nothing with 'honoured: false'", at_key=True)
+    for number, method in enumerate(policy.require_for):
+        if method in SAFE:
+            yield Finding((*place, "require_for", number), f"{method} changes nothing, so it needs no key")
+
+
 # Routes
 
 
@@ -233,6 +248,9 @@ def _references(reading: Reading, number: int, route: Route) -> Iterator[Finding
     for name in route.split or ():
         if name not in pools:
             yield Finding((*place, "split", name), f"there is no pool '{name}'{nearest(name, pools)}", at_key=True)
+        elif len(route.split or ()) > 1 and reading.has("pools", name, "idempotency"):
+            message = "has 'idempotency', and a split could send a repeat to another pool"
+            yield Finding((*place, "split", name), message, at_key=True)
 
 
 def _split(reading: Reading, number: int, route: Route) -> Iterator[Finding]:

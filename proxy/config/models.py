@@ -48,6 +48,7 @@ from proxy.config.policies import (
     Retries,
 )
 from proxy.config.quantities import FLAG, choice, duration_from, or_word, share, whole, wrong
+from proxy.config.writes import Idempotency
 from proxy.core import settings
 from proxy.core.balancer import ALGORITHMS
 
@@ -125,6 +126,7 @@ class Pool(Block):
     hold: Hold = Field(default_factory=Hold)
     send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol
     """Begin connections with a PROXY header that names the client, whom they then serve alone; `true` is `v1`."""
+    idempotency: Idempotency | None = None
 
 
 AnyPool = Annotated[Pool, short_for("backends", tuple[AnyBackend, ...], Pool)]

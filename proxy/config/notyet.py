@@ -22,7 +22,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "pools.*.mode": ("active-passive", "leader-follower"),
     "pools.*.failover": ANYTHING,
     "pools.*.failback": ANYTHING,
-    "pools.*.idempotency": ANYTHING,
     "pools.*.leader": ANYTHING,
     "pools.*.read": ANYTHING,
     "pools.*.locality": ANYTHING,

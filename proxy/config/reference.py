@@ -75,6 +75,7 @@ SECTIONS = (
     ("Ejection", "`ejection`"),
     ("Limits", "`limits`"),
     ("Hold", "`hold`"),
+    ("Idempotency", "`idempotency`"),
     ("Route", "`routes`"),
     ("Match", "`match`"),
     ("Answer", "`answer`"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -24,6 +25,7 @@ from proxy.core.model import Unavailable
 
 BOUNDS = (*map(floatToGoString, DURATION_BUCKETS), "+Inf")
 BACKEND = ("pool", "backend")
+KEYS = ("pool", "state")
 
 Row = tuple[Sequence[str], float]
 """Label values and the number."""
@@ -67,6 +69,8 @@ class Metrics(Collector):
             for result, number in zip(("success", "failure"), numbers, strict=True)
         ]
         yield _counter("probes", "Probes by result.", (*BACKEND, "result"), results)
+        keys = [((pool, state), n) for pool, one in self._registry.keys.items() for state, n in asdict(one).items()]
+        yield _gauge("idempotency_keys", "Keys in the ledger: all that are kept, and the open ones.", KEYS, keys)
         panics = [((name,), pool.panic) for name, pool in pools]
         yield _gauge("pool_panic", "1 while too few Backends are well to believe the verdicts.", ("pool",), panics)
 
@@ -106,6 +110,11 @@ def _worker(number: int) -> str:
 def _requests(totals: Totals) -> Iterator[Metric]:
     requests = [((*names, str(code)), count) for (*names, code), count in totals.requests.items()]
     yield _counter("requests", "Requests that were answered.", ("route", "pool", "method", "code"), requests)
+    unknown = [((pool, route), count) for (route, pool), count in totals.unknown_outcomes.items()]
+    text = "Writes that may have been executed though they failed."
+    yield _counter("unknown_outcomes", text, ("pool", "route"), unknown)
+    text = "Requests with an idempotency key, or without one that they need, by what they got."
+    yield _counter("keyed_requests", text, ("pool", "result"), totals.keyed.items())
     yield _histogram(
         "request_duration_seconds", "Requests, to the last byte.", ("route", "pool"), totals.durations.items()
     )
@@ -132,7 +141,6 @@ def _pools(totals: Totals) -> Iterator[Metric]:
         ("retry_budget_exhausted", "Retries that the budget refused.", "budget_exhausted"),
         ("saved_requests", "Requests that would have failed without another Attempt.", "saved"),
         ("held_requests", "Requests that waited for a Backend.", "held"),
-        ("unknown_outcomes", "Requests that may have been executed though they failed.", "unknown_outcomes"),
     ):
         yield _counter(name, text, ("pool",), [((pool,), getattr(one, attribute)) for pool, one in pools])
 

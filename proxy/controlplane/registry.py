@@ -20,6 +20,7 @@ from proxy.core.messages import AdminState, BackendState, BreakerNews, PoolNews,
 from proxy.core.model import ADMIN_VETOES, HEALTH_VETOES, Unavailable
 from proxy.core.settings import BackendSettings, PoolSettings, Settings
 from proxy.core.tiers import shares
+from proxy.ledger.upkeep import KeyCounts
 
 HEARD_WITHIN = 0.05
 """Seconds in which every worker has heard that a Breaker closed in one of them."""
@@ -196,6 +197,7 @@ class Registry:
         self.settings_version = 1
         self.version = 1
         self.tally = Tally()
+        self.keys: Mapping[str, KeyCounts] = {}
         self.pools = {pool.name: PoolRecord(pool, now, was) for pool in settings.pools}
         self.reloads: dict[str, int] = {"success": 0, "failure": 0}
         self.past_probes: dict[Key, tuple[int, int]] = {}
@@ -237,6 +239,10 @@ class Registry:
             passed, failed = self.past_probes.pop(key)
             after[key].probes_passed += passed
             after[key].probes_failed += failed
+
+    def take_keys(self, keys: Mapping[str, KeyCounts]) -> None:
+        """The ledger holds so many keys, by Pool."""
+        self.keys = keys
 
     def records(self) -> Iterator[BackendRecord]:
         """All Backends of all Pools."""

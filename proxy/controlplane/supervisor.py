@@ -22,6 +22,7 @@ from proxy.controlplane.dates import Dates
 from proxy.controlplane.fleet import COMMAND, Fleet
 from proxy.controlplane.handover import Handover, command
 from proxy.controlplane.inheritance import Inheritance
+from proxy.controlplane.keeper import Keeper
 from proxy.controlplane.legacy import Legacy, bequeath, inherit, of_predecessor, sockets_of
 from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.notify import Notifier
@@ -79,6 +80,7 @@ class Supervisor:
         self.notifier = Notifier(os.environ)
         self.handover = Handover(self, command())
         self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
+        self._keeper = Keeper(self.registry.take_keys)
         self._admin = Admin(self, settings.admin, Dates())
         self._checker = Checker(self.registry.records(), random.Random(), self._probed)  # noqa: S311 - spreads probes
         self._publishing: asyncio.Handle | None = None
@@ -120,6 +122,7 @@ class Supervisor:
         try:
             await self._admin.start(self.admin.sockets[0].dup())
             self.notifier.begin(self._status)
+            self._keeper.obey(self.settings)
             self._checker.begin()
             beginning = self._loop.create_task(self._begin())
             stopping = self._loop.create_task(self._stopping.wait())
@@ -138,6 +141,7 @@ class Supervisor:
             self.notifier.close()
             await self._checker.close()
             await self._memory.settle()
+            await self._keeper.close()
             await self._admin.close()
             self.admin.close()
 
@@ -257,6 +261,7 @@ class Supervisor:
         self.registry.obey(settings, monotonic())
         self._checker.follow(self.registry.records())
         self._admin.obey(settings.admin)
+        self._keeper.obey(settings)
         self._memory.keep()
         self._publish()
         return self.registry.settings_version

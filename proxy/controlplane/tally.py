@@ -68,7 +68,6 @@ class PoolTotals:
     budget_exhausted: int = 0
     saved: int = 0
     held: int = 0
-    unknown_outcomes: int = 0
 
     def add(self, counts: PoolCounts) -> None:
         """Add what one worker counted."""
@@ -76,7 +75,6 @@ class PoolTotals:
         self.budget_exhausted += counts.budget_exhausted
         self.saved += counts.saved
         self.held += counts.held
-        self.unknown_outcomes += counts.unknown_outcomes
 
 
 @dataclass(slots=True)
@@ -90,12 +88,16 @@ class Totals:
     refused: dict[str, int] = field(default_factory=dict)
     client_aborts: int = 0
     turned_away: dict[tuple[str, str], int] = field(default_factory=dict)
+    unknown_outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
+    keyed: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, report: Report, *, alive: bool) -> None:
         """Add one worker's last Report."""
         _add(self.requests, report.requests)
         _add(self.refused, report.refused)
         _add(self.turned_away, report.turned_away)
+        _add(self.unknown_outcomes, report.unknown_outcomes)
+        _add(self.keyed, report.keyed)
         self.client_aborts += report.client_aborts
         for names, (buckets, seconds) in report.durations.items():
             self.durations.setdefault(names, Histogram()).add(buckets, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from proxy.controlplane.dates import Dates
@@ -9,6 +10,7 @@ from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
 from proxy.controlplane.tally import PoolTotals, quantile
 from proxy.core.breaker import BreakerState
 from proxy.core.health import PROBES_KEPT, Probe
+from proxy.ledger.upkeep import KeyCounts
 
 Json = dict[str, Any]
 
@@ -29,9 +31,10 @@ class View:
 
     def pool(self, pool: PoolRecord, last: int = PROBES_KEPT) -> Json:
         """One Pool with its Backends."""
-        totals = self._registry.tally.totals().pools.get(pool.settings.name, PoolTotals())
+        name, everything = pool.settings.name, self._registry.tally.totals()
+        totals = everything.pools.get(name, PoolTotals())
         return {
-            "name": pool.settings.name,
+            "name": name,
             "balance": pool.settings.balance,
             "region": pool.settings.region,
             "available": pool.available,
@@ -41,9 +44,19 @@ class View:
             "retry_budget_exhausted_total": totals.budget_exhausted,
             "saved_requests_total": totals.saved,
             "held_requests_total": totals.held,
-            "unknown_outcomes_total": totals.unknown_outcomes,
+            "unknown_outcomes_total": sum(
+                n for (_, pool_name), n in everything.unknown_outcomes.items() if pool_name == name
+            ),
+            "keys": self._keys(pool),
             "backends": [self.backend(record, last) for record in pool.backends.values()],
         }
+
+    def _keys(self, pool: PoolRecord) -> Json | None:
+        """Idempotency keys in the ledger; null where the pool heeds none."""
+        if pool.settings.idempotency is None:
+            return None
+        counts = asdict(self._registry.keys.get(pool.settings.name, KeyCounts()))
+        return {**counts, "most": pool.settings.idempotency.max_entries}
 
     def backend(self, record: BackendRecord, last: int = PROBES_KEPT) -> Json:
         """One Backend."""

@@ -67,8 +67,8 @@ def _quoted(text: str) -> bytes:
 def refusal(refuse: Refuse, request: RequestHead, *, attempts: int, close: bool) -> bytes:
     """What a client gets when no Backend could answer: what happened, and whether the request was executed."""
     document: dict[str, object] = {
-        "type": f"urn:failover-proxy:{refuse.kind.value}",
-        "title": ERRORS[refuse.kind].title,
+        "type": f"urn:failover-proxy:{refuse.name or refuse.kind.value}",
+        "title": refuse.title or ERRORS[refuse.kind].title,
         "status": refuse.status,
         "attempts": attempts,
     }

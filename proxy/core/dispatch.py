@@ -69,6 +69,9 @@ class Refuse:
     """For a request that must not be repeated: `no`, or `unknown` if it may have been executed."""
     retry_after: int | None = None
     """Seconds."""
+    name: str = ""
+    """What a problem document calls it, where it is not the kind."""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +269,23 @@ class Dispatch:
         kind = last.kind if last is not None and last.kind is not None else ErrorKind.DESTINATION_UNAVAILABLE
         sent = last is not None and last.progress is not NOT_SENT
         executed = None if self._idempotent else "unknown" if sent else "no"
-        if executed == "unknown":
-            self._pool.unknown_outcomes += 1
         detail = "request may have been executed" if executed == "unknown" else last.detail if last is not None else ""
         return Refuse(kind, ERRORS[kind].status, detail, executed, None if sent else RETRY_AFTER)
+
+    # For `keyed`, which decides by itself once a write may have been executed
+
+    def admit(self, backend: Backend, now: float) -> Attempt:
+        """Try this Backend, whatever the Balancer says."""
+        return self._admit(backend, now)
+
+    def settle_for_another(self, outcome: Outcome, now: float) -> None:
+        """The Attempt has failed, or its answer is not passed on; another will follow."""
+        self._settle(outcome, now)
+        self._reason = outcome.kind.value if outcome.kind else str(outcome.status)
+
+    def end(self, outcome: Outcome, now: float) -> Relay | Refuse:
+        """No other Attempt follows: pass the answer on, or say that there is none."""
+        return self._relay(outcome, now) if outcome.kind is None else self._fail(outcome, now)
 
     # Admit and settle, in pairs
 

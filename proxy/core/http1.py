@@ -241,6 +241,11 @@ class RequestHead:
                 return self.head[match.start(2) : match.end(2)].rstrip(b" \t")
         return None
 
+    def fields(self, name: bytes) -> list[bytes]:
+        """All values of a field whose name is given in lower case, in order."""
+        found = (match for match in ALL_FIELDS.finditer(self.lowered) if match[1] == name)
+        return [self.head[match.start(2) : match.end(2)].rstrip(b" \t") for match in found]
+
     def cookie(self, name: bytes) -> bytes | None:
         """The value of one cookie (RFC 6265, section 4.2)."""
         for pair in (self.field(b"cookie") or b"").split(b";"):

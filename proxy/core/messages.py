@@ -164,7 +164,6 @@ class PoolCounts:
     saved: int
     """Requests that would have failed without another Attempt."""
     held: int
-    unknown_outcomes: int
     panic: bool
 
     def plus(self, other: PoolCounts) -> PoolCounts:
@@ -175,7 +174,6 @@ class PoolCounts:
             budget_exhausted=self.budget_exhausted + other.budget_exhausted,
             saved=self.saved + other.saved,
             held=self.held + other.held,
-            unknown_outcomes=self.unknown_outcomes + other.unknown_outcomes,
         )
 
 
@@ -203,6 +201,10 @@ class Report:
     """Connections that were closed without being served, by Listener and reason."""
     tasks: int = 0
     """Of asyncio; connections need none, so they are few and do not grow."""
+    keyed: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By pool and result: requests with an idempotency key."""
+    unknown_outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and pool: writes that may have been executed though they failed."""
     final: bool = False
     """The worker's last Report before it ends."""
 

@@ -71,7 +71,6 @@ class Pool:
         "saved",
         "settings",
         "tiers",
-        "unknown_outcomes",
     )
 
     def __init__(
@@ -92,7 +91,7 @@ class Pool:
         self.lost_at: float | None = None
         self.failing_at: float | None = None
         self._scout_at = self._back_at = -inf
-        self.holding = self.held = self.saved = self.unknown_outcomes = 0
+        self.holding = self.held = self.saved = 0
         self.retries: dict[tuple[str, str], int] = {}
         self.backends: tuple[Backend, ...] = ()
         self.by_name: dict[str, Backend] = {}
@@ -151,7 +150,6 @@ class Pool:
         self.budget.exhausted_total += other.budget.exhausted_total
         self.held += other.held
         self.saved += other.saved
-        self.unknown_outcomes += other.unknown_outcomes
 
     def _let_go(self, backend: Backend) -> Backend:
         """What still happens to it is no news: another may have its name by now."""
@@ -354,7 +352,6 @@ class Pool:
             budget_exhausted=self.budget.exhausted_total,
             saved=self.saved,
             held=self.held,
-            unknown_outcomes=self.unknown_outcomes,
             panic=self.panic,
         )
 

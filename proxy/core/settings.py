@@ -81,6 +81,29 @@ class HoldPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyPolicy:
+    """How writes with an idempotency key are kept from being executed twice."""
+
+    header: str = "Idempotency-Key"
+    require_for: tuple[str, ...] = ()
+    """Methods that get 400 without a key."""
+    scope: str | None = "Authorization"
+    """The header that tells clients apart, whose keys may be equal; None: no two clients have the same key."""
+    on_conflict: str = "refuse"
+    """What a repeat gets while the first is on its way: `refuse` (409) or `wait`."""
+    honoured: bool = True
+    """Whether a Backend that gets the same key twice executes it once."""
+    shares_keys: bool = False
+    """Whether that holds for all Backends of the Pool together."""
+    keep_for: float = 86400.0
+    """Seconds from when it was last sent."""
+    max_entries: int = 1_000_000
+    """Keys that are kept; beyond them a new one gets 503."""
+    max_body: int = 65536
+    """Bytes of an answer's body that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class BackendSettings:
     """One Backend as the config names it."""
 
@@ -120,6 +143,7 @@ class PoolSettings:
     hold: HoldPolicy = HoldPolicy()
     send_proxy_protocol: str = ""
     """`v1` or `v2`: each connection to a Backend begins with such a header. Empty: none does."""
+    idempotency: IdempotencyPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,15 @@ from proxy.core import answers
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.grammar import CHUNKED, UNTIL_CLOSE
-from proxy.core.headers import downstream_head, ends_with_connection, interim_head, is_chunked_for, upstream_head
+from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for, upstream_head
 from proxy.core.holding import hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.keyed import KeyedDispatch
 from proxy.core.retry import Outcome, answered
 from proxy.dataplane.idle import connect
-from proxy.dataplane.pause import PAUSE
-from proxy.dataplane.relay import Answer, ClientLeftError, begin_stream, stream_failure, whole
+from proxy.dataplane.keyed import KeyedWrite, begin_keyed
+from proxy.dataplane.pause import PAUSE, wait
+from proxy.dataplane.relay import Answer, ClientLeftError, again, begin_stream, pass_interims, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
 from proxy.dataplane.upload import Upload, begin_upload
 from proxy.dataplane.upstream import Upstream
@@ -42,6 +44,7 @@ class Exchange:
         "_held",
         "_held_until",
         "_is_due",
+        "_keyed",
         "_pool",
         "_request",
         "_rewrite",
@@ -55,7 +58,7 @@ class Exchange:
     )
 
     _answered: Outcome
-    _dispatch: Dispatch
+    _dispatch: Dispatch | KeyedDispatch
     _failure: Outcome | None
     _pool: Pool
 
@@ -67,6 +70,7 @@ class Exchange:
         self._upload: Upload | None = None
         self._upstream: Upstream | None = None
         self._answer: Answer | None = None
+        self._keyed: KeyedWrite | None = None
 
     async def run(self) -> bool:
         """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
@@ -78,14 +82,21 @@ class Exchange:
             return self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
         self._rewrite = worker.rewrites[route.number]
         self._enter(worker.pools[route.pool or route.choose(worker.rng)])
-        self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng)
+        keyed = self._keyed
+        self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng) if keyed is None else keyed.dispatch
+        decision: Decision | Answer
         try:
             if self._upload is not None:
                 self._check_client()
-            decision = dispatch.start(self._started)
+            check = self._check_client
+            decision = dispatch.start(self._started) if keyed is None else await keyed.start(self._upload, check)
             while type(decision) is not Relay:
                 if type(decision) is Attempt:
                     if self._reuse(decision) or await self._connect(decision):
+                        if keyed is not None and (barred := await keyed.record(decision)) is not None:
+                            self._drop_upstream()
+                            decision = barred
+                            continue
                         self._send()
                         while self._failure is None:
                             await PAUSE
@@ -93,20 +104,28 @@ class Exchange:
                                 break
                     decision = self._judge()
                 elif type(decision) is Wait:
-                    await self._wait(decision.seconds)
+                    await wait(self._client, decision.seconds, self._check_client)
                     decision = dispatch.resume(monotonic())
                 else:
-                    return self._refuse(cast("Refuse", decision))
+                    return self._refuse(cast("Refuse | Answer", decision))
+            if keyed is not None:
+                await keyed.keep(cast("Upstream", self._upstream))
             return self._relay_plain() or await self._relay()
         except ClientLeftError:
             worker.stats.client_aborts += 1
             self._client.reset()
             return False
         finally:
-            if self._upstream is not None:
-                self._drop_upstream()
-            if not dispatch.is_settled:
-                dispatch.abandon(monotonic())
+            if self._upstream is not None or keyed is not None or not dispatch.is_settled:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Nothing stays open, however the request ended."""
+        self._drop_upstream()
+        if not self._dispatch.is_settled:
+            self._dispatch.abandon(monotonic())
+        if self._keyed is not None:
+            self._keyed.leave()
 
     def _enter(self, pool: Pool) -> None:
         """The request goes to this Pool."""
@@ -115,6 +134,8 @@ class Exchange:
         self._total_at = inf if timeouts.total is None else self._started + timeouts.total
         if self._request.has_body:
             self._upload = begin_upload(self._client, self._request, pool.settings)
+        if pool.settings.idempotency is not None:
+            self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency)
 
     # The request's body
 
@@ -153,9 +174,7 @@ class Exchange:
     def _send(self) -> None:
         """Write the request's head, and what is there of its body, in one piece."""
         client, request, upload = self._client, self._request, self._upload
-        upstream = self._upstream
-        assert upstream is not None
-        client.upstream = upstream
+        upstream = client.upstream = cast("Upstream", self._upstream)
         upstream.begin(client, to_head=request.method == b"HEAD")
         if upstream.is_lost or upstream.transport.is_closing():
             self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
@@ -178,10 +197,12 @@ class Exchange:
 
     def _is_judgeable(self) -> bool:
         """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
-        upstream = self._upstream
-        assert upstream is not None
-        if upstream.interims is not None:
-            self._pass_interims(upstream)
+        upstream = cast("Upstream", self._upstream)
+        if upstream.interims:
+            pass_interims(self._client, upstream, self._request)
+            if not self._is_uploaded:
+                self._is_due = False
+                self._arm_for_answer()
         if upstream.error is not None:
             self._failure = self._outcome(upstream.error.kind, upstream.error.detail)
             return True
@@ -211,18 +232,21 @@ class Exchange:
 
         A small answer to an idempotent request is held until it is whole: one that breaks off can still be retried.
         """
-        response, most = cast("ResponseHead", upstream.head), self._pool.settings.retries.hold_answer
+        response, keyed = cast("ResponseHead", upstream.head), self._keyed
+        most = self._pool.settings.retries.hold_answer if keyed is None else keyed.most_held
         if response.status == 101 and not self._request.is_upgrade:
             self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
             return True
         if self._held_until < 0:
-            seconds = hold_for(self._request, response, most)
+            seconds = hold_for(self._request, response, most) if keyed is None else keyed.hold_for(response)
             self._held_until = monotonic() + seconds
             if 0 < seconds < inf:
                 self._client.wake_after(seconds)
         if not self._held or upstream.held > self._held:
             self._held = max(upstream.held, 1)
             self._arm(self._timeouts.stall)
+        if upstream.held <= most:
+            upstream.resume_reading()
         return upstream.held > most or monotonic() >= self._held_until
 
     def _judge(self) -> Decision:
@@ -257,16 +281,6 @@ class Exchange:
             return self._outcome(ErrorKind.CONNECTION_WRITE_TIMEOUT)
         raise RequestError(408, "the body did not come in time")
 
-    def _pass_interims(self, upstream: Upstream) -> None:
-        """1xx answers go on at once to a client that knows them."""
-        for head in upstream.interims or ():
-            if self._request.minor == 1:
-                self._client.write(interim_head(head))
-        if upstream.interims and not self._is_uploaded:
-            self._is_due = False
-            self._arm_for_answer()
-        upstream.interims = []
-
     def _drop_upstream(self) -> None:
         """Leave a connection whose exchange did not come to its proper end."""
         if self._upload is not None:
@@ -279,16 +293,6 @@ class Exchange:
         stall = seconds if is_moving else 0.0
         self._client.arm(min(self._total_at, monotonic() + seconds), stall=stall, latest=self._total_at)
 
-    async def _wait(self, seconds: float) -> None:
-        """Wait, unless the client leaves."""
-        client = self._client
-        until = monotonic() + seconds
-        client.arm(inf)
-        client.wake_after(seconds)
-        while monotonic() < until:
-            self._check_client()
-            await PAUSE
-
     # The answer
 
     def _must_close(self) -> bool:
@@ -297,10 +301,8 @@ class Exchange:
 
     def _relay_plain(self) -> bool:
         """Pass on a whole plain answer that needs nothing more; False if it is not one."""
-        client, request, upstream = self._client, self._request, self._upstream
-        assert upstream is not None
-        response = upstream.head
-        assert response is not None
+        client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
+        response = cast("ResponseHead", upstream.head)
         is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
         if not is_plain or self._pool.panic or self._worker.is_draining:
             return False
@@ -319,10 +321,8 @@ class Exchange:
 
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""
-        client, request, upstream = self._client, self._request, self._upstream
-        assert upstream is not None
-        response = upstream.head
-        assert response is not None
+        client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
+        response = cast("ResponseHead", upstream.head)
         close = self._must_close() or ends_with_connection(request, response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         if response.status == 101:
@@ -371,17 +371,19 @@ class Exchange:
         self._dispatch.finish(answered(101, upstream.requests > 1), monotonic())
         return False
 
-    def _refuse(self, refuse: Refuse) -> bool:
-        """Nothing more can be done: the last real answer, or the truth about what happened."""
+    def _refuse(self, refuse: Refuse | Answer) -> bool:
+        """Nothing more can be done: an answer that is here, the last real one, or the truth about what happened."""
         request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
-        if self._answer is None:
-            answer = answers.refusal(refuse, request, attempts=attempts, close=close)
-            return self._answer_here(answer, refuse.status, self._pool.name, close=close)
-        response, pieces, trailer = self._answer
-        close = close or ends_with_connection(request, response)
-        head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
-        answer = whole(head, pieces, trailer, chunked=is_chunked_for(request, response))
-        return self._answer_here(answer, response.status, self._pool.name, close=close)
+        if isinstance(refuse, Refuse):
+            if refuse.executed == "unknown":
+                self._worker.stats.count_unknown(self._route, self._pool.name)
+            if self._answer is None:
+                answer = answers.refusal(refuse, request, attempts=attempts, close=close)
+                return self._answer_here(answer, refuse.status, self._pool.name, close=close)
+            refuse = self._answer
+        close = close or ends_with_connection(request, refuse.head)
+        answer = again(refuse, request, close=close, proxy_status=self._proxy_status())
+        return self._answer_here(answer, refuse.head.status, self._pool.name, close=close)
 
     def _answer_here(self, data: bytes, status: int, pool: str, *, close: bool) -> bool:
         """Send an answer that is whole already."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
 
 
 class _Pause:
@@ -15,3 +21,13 @@ class _Pause:
 
 
 PAUSE = _Pause()
+
+
+async def wait(client: Downstream, seconds: float, check: Callable[[], None]) -> None:
+    """Wait so long, unless `check` raises because the client has left."""
+    until = monotonic() + seconds
+    client.arm(inf)
+    client.wake_after(seconds)
+    while monotonic() < until:
+        check()
+        await PAUSE

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.core.chunked import chunk, last_chunk
-from proxy.core.http1 import ResponseHead
+from proxy.core.headers import downstream_head, interim_head, is_chunked_for
+from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Answer(NamedTuple):
     head: ResponseHead
     pieces: list[bytes]
     trailer: bytes
+    note: bytes = b""
+    """A field of ours that is added to its head."""
 
 
 def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) -> bytes:
@@ -32,6 +35,22 @@ def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) ->
     if chunked:
         return b"".join((head, *chunk(pieces), last_chunk(trailer)))
     return b"".join((head, *pieces))
+
+
+def again(answer: Answer, request: RequestHead, *, close: bool, proxy_status: bytes) -> bytes:
+    """An answer that was kept, as it goes to a client."""
+    head = downstream_head(request, answer.head, close=close, proxy_status=proxy_status)
+    if answer.note:
+        head = head[:-2] + answer.note + b"\r\n"
+    return whole(head, answer.pieces, answer.trailer, chunked=is_chunked_for(request, answer.head))
+
+
+def pass_interims(client: Downstream, upstream: Upstream, request: RequestHead) -> None:
+    """1xx answers go on at once to a client that knows them."""
+    for head in upstream.interims or ():
+        if request.minor == 1:
+            client.write(interim_head(head))
+    upstream.interims = []
 
 
 def begin_stream(client: Downstream, upstream: Upstream, head: bytes, *, chunked: bool) -> None:

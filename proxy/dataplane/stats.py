@@ -26,13 +26,15 @@ class Series:
 class Stats:
     """Counters of what came from clients."""
 
-    __slots__ = ("_series", "client_aborts", "refused", "turned_away")
+    __slots__ = ("_series", "client_aborts", "keyed", "refused", "turned_away", "unknown_outcomes")
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, bytes, int], Series] = {}
         self.refused: dict[str, int] = {}
         self.client_aborts = 0
         self.turned_away: dict[tuple[str, str], int] = {}
+        self.unknown_outcomes: dict[tuple[str, str], int] = {}
+        self.keyed: dict[tuple[str, str], int] = {}
 
     def count(self, route: str, pool: str, method: bytes, status: int, duration: float) -> None:
         """A request was answered with `status` after `duration` seconds."""
@@ -55,6 +57,14 @@ class Stats:
     def turn_away(self, listener: str, reason: str) -> None:
         """A connection was closed without being served."""
         self.turned_away[listener, reason] = self.turned_away.get((listener, reason), 0) + 1
+
+    def count_keyed(self, pool: str, result: str) -> None:
+        """A request with an idempotency key, or without one that it needs, got this."""
+        self.keyed[pool, result] = self.keyed.get((pool, result), 0) + 1
+
+    def count_unknown(self, route: str, pool: str) -> None:
+        """A write failed that may have been executed."""
+        self.unknown_outcomes[route, pool] = self.unknown_outcomes.get((route, pool), 0) + 1
 
     def requests(self) -> dict[tuple[str, str, str, int], int]:
         """By route, pool, method and status."""

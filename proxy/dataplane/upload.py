@@ -115,6 +115,10 @@ class Upload:
         self._client.resume_reading()
         return data
 
+    def whole(self) -> bytes:
+        """The body, once all of it is here."""
+        return b"".join(self._kept)
+
     def detach(self) -> None:
         """The Attempt is over."""
         self._target = None

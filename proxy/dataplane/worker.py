@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+from pathlib import Path
 from time import monotonic
 
 import uvloop
@@ -52,6 +53,8 @@ from proxy.dataplane.reload import Routes, follow, rewrite
 from proxy.dataplane.sounding import Sounding
 from proxy.dataplane.stats import Stats
 from proxy.errors import ErrorKind, RequestError
+from proxy.ledger.sqlite import SqliteStore
+from proxy.ledger.store import Store
 from proxy.logs import configure
 
 SWEEP = 0.05
@@ -93,6 +96,7 @@ class Worker:
         self.orphan = Orphan(self)
         self._is_following = False
         self.control: Control | Heir | None = None
+        self.ledger: Store | None = None
         self._panics: set[str] = set()
         self._loop_lag = 0.0
         self._swept_at = monotonic()
@@ -165,6 +169,8 @@ class Worker:
         self.reception.configure(settings)
         self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
+        if self.ledger is None and any(pool.idempotency is not None for pool in settings.pools):
+            self.ledger = SqliteStore(Path(settings.state_dir), self.rng)
         self._panics &= self.pools.keys()
         self.router = self._routes.router(settings.routes, snapshot.routes_version)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
@@ -221,6 +227,8 @@ class Worker:
         self.reception.look()
         if self.departed:
             self.departed.sweep()
+        if self.ledger is not None:
+            self.ledger.tend()
         if now - self._reported_at >= REPORT:
             self._reported_at = now
             self._round(now)
@@ -258,6 +266,8 @@ class Worker:
             refused=dict(self.stats.refused),
             client_aborts=self.stats.client_aborts,
             turned_away=dict(self.stats.turned_away),
+            unknown_outcomes=dict(self.stats.unknown_outcomes),
+            keyed=dict(self.stats.keyed),
             final=final,
         )
 

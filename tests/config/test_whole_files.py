@@ -279,7 +279,6 @@ routes:
         "7:5: pools.checkout.slow_start: not supported yet",
         "10:11: pools.payments.mode: 'active-passive' is not supported yet",
         "11:5: pools.payments.failover: not supported yet",
-        "12:5: pools.payments.idempotency: not supported yet",
         "15:11: pools.orders-db.mode: 'leader-follower' is not supported yet",
         "16:5: pools.orders-db.leader: not supported yet",
         "17:5: pools.orders-db.read: not supported yet",

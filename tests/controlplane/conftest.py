@@ -80,7 +80,7 @@ def make_report(worker: int = 0, pid: int = 1, **changes: object) -> Report:
 
 
 def make_pool_counts(**changes: object) -> PoolCounts:
-    counts = PoolCounts(retries={}, budget_exhausted=0, saved=0, held=0, unknown_outcomes=0, panic=False)
+    counts = PoolCounts(retries={}, budget_exhausted=0, saved=0, held=0, panic=False)
     return replace(counts, **changes)
 
 

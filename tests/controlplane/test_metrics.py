@@ -40,11 +40,13 @@ def registry(make: Make) -> Registry:
         backends={KEY: counts},
         pools={
             "app": make.pool_counts(
-                retries={("connect", "success"): 2}, budget_exhausted=3, saved=2, held=4, unknown_outcomes=1, panic=True
+                retries={("connect", "success"): 2}, budget_exhausted=3, saved=2, held=4, panic=True
             )
         },
         refused={"400": 6},
         client_aborts=7,
+        unknown_outcomes={("pay", "app"): 1},
+        keyed={("app", "replayed"): 3},
     )
     registry.take_report(report)
     return registry
@@ -77,7 +79,8 @@ def page(registry: Registry) -> CollectorRegistry:
         ("failover_retry_budget_exhausted_total", {"pool": "app"}, 3),
         ("failover_saved_requests_total", {"pool": "app"}, 2),
         ("failover_held_requests_total", {"pool": "app"}, 4),
-        ("failover_unknown_outcomes_total", {"pool": "app"}, 1),
+        ("failover_unknown_outcomes_total", {"pool": "app", "route": "pay"}, 1),
+        ("failover_keyed_requests_total", {"pool": "app", "result": "replayed"}, 3),
         ("failover_pool_panic", {"pool": "app"}, 1),
         ("failover_refused_messages_total", {"code": "400"}, 6),
         ("failover_client_aborts_total", {}, 7),

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from proxy.cli.status import WIDTH, status
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, BackendCounts, PoolNews
-from proxy.core.settings import Address, AdminSettings, BackendSettings, PoolSettings
+from proxy.core.settings import Address, AdminSettings, BackendSettings, IdempotencyPolicy, PoolSettings
+from proxy.ledger.upkeep import KeyCounts
 from tests.controlplane.conftest import Api, Make, OpenApi
 
 Status = Callable[..., Awaitable[Result]]
@@ -196,3 +197,13 @@ def test_the_command_answers_without_loading_the_server() -> None:
     loaded = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
 
     assert set() == {"aiohttp", "uvloop", "pydantic", "prometheus_client"}.intersection(loaded)
+
+
+async def test_a_pool_that_heeds_keys_says_how_many_are_open(open_api: OpenApi, make: Make, run_status: Status) -> None:
+    pool = PoolSettings("app", (BackendSettings("b0", Address("h", 1)),), idempotency=IdempotencyPolicy())
+    api = await open_api(pools=(pool,))
+    api.control.registry.take_keys({"app": KeyCounts(kept=7, running=0, unknown=2)})
+
+    result = await run_status("--admin", address(api))
+
+    assert "  keys: 7 of 1000000 kept, 2 unknown" == result.output.splitlines()[1]

@@ -75,16 +75,25 @@ def test_the_end_of_a_worker_that_never_reported_changes_nothing() -> None:
 
 def test_pools_are_added_up(make: Make) -> None:
     tally = Tally()
-    counts = make.pool_counts(
-        retries={("connect", "success"): 2}, budget_exhausted=1, saved=2, held=3, unknown_outcomes=4
-    )
+    counts = make.pool_counts(retries={("connect", "success"): 2}, budget_exhausted=1, saved=2, held=3)
 
     for worker in range(2):
         tally.take(make.report(worker, pools={"app": counts}))
 
     app = tally.totals().pools["app"]
     assert {("connect", "success"): 4} == app.retries
-    assert (2, 4, 6, 8) == (app.budget_exhausted, app.saved, app.held, app.unknown_outcomes)
+    assert (2, 4, 6) == (app.budget_exhausted, app.saved, app.held)
+
+
+def test_unknown_outcomes_and_keyed_requests_are_added_up(make: Make) -> None:
+    tally = Tally()
+    for worker in range(2):
+        tally.take(make.report(worker, unknown_outcomes={("pay", "app"): 2}, keyed={("app", "replayed"): 3}))
+    tally.lose(0)
+
+    totals = tally.totals()
+
+    assert ({("pay", "app"): 4}, {("app", "replayed"): 6}) == (totals.unknown_outcomes, totals.keyed)
 
 
 def test_request_durations_are_added_up(make: Make) -> None:

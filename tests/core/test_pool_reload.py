@@ -166,7 +166,7 @@ def test_policies_count_from_the_next_request_on() -> None:
 def test_the_totals_of_one_that_has_left_go_over_to_another_of_its_name() -> None:
     pool, other = make_pool(1), make_pool(1)
     for one, retries in ((pool, {("reset", "success"): 2}), (other, {("reset", "success"): 3, ("503", "failure"): 1})):
-        one.retries, one.saved, one.held, one.unknown_outcomes = dict(retries), 1, 2, 3
+        one.retries, one.saved, one.held = dict(retries), 1, 2
         one.budget.exhausted_total = 4
         one.backends[0].transitions["open"] = 1
         one.enter(one.backends[0])
@@ -176,7 +176,7 @@ def test_the_totals_of_one_that_has_left_go_over_to_another_of_its_name() -> Non
     pool.backends[0].absorb(other.backends[0])
 
     assert {("reset", "success"): 5, ("503", "failure"): 1} == pool.retries
-    assert (2, 4, 6, 8) == (pool.saved, pool.held, pool.unknown_outcomes, pool.budget.exhausted_total)
+    assert (2, 4, 8) == (pool.saved, pool.held, pool.budget.exhausted_total)
     counts = pool.backends[0].counts(0)
     assert (2, 2, 2, 0.04) == (counts.requests, counts.failures, sum(counts.duration_buckets), counts.duration_sum)
     assert {"open": 2} == counts.breaker_transitions

@@ -32,7 +32,6 @@ POOLS = st.builds(
     budget_exhausted=COUNTS,
     saved=COUNTS,
     held=COUNTS,
-    unknown_outcomes=COUNTS,
     panic=st.booleans(),
 )
 REPORTS = st.builds(
@@ -49,6 +48,7 @@ REPORTS = st.builds(
     pools=st.dictionaries(NAMES, POOLS, max_size=3),
     refused=st.dictionaries(NAMES, COUNTS, max_size=3),
     client_aborts=COUNTS,
+    unknown_outcomes=st.dictionaries(st.tuples(NAMES, NAMES), COUNTS, max_size=3),
     final=st.booleans(),
 )
 
