@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -38,10 +38,48 @@ UNMOVED = BreakerPolicy(consecutive=1_000_000, min_requests=1_000_000)
 ONCE = RetryPolicy(attempts=1)
 
 
+class Connecting:
+    """A connection that is being opened: as much of a task as whoever waits for one asks of it."""
+
+    def __init__(self, loop: Turns) -> None:
+        self._loop = loop
+        self._ended: list[Callable[[Any], object]] = []
+        self._result: Upstream | None = None
+        self._error: Exception | None = None
+        self.was_given_up = False
+
+    def done(self) -> bool:
+        return self._result is not None or self._error is not None
+
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> Upstream:
+        assert self._result is not None
+        return self._result
+
+    def exception(self) -> Exception | None:
+        return self._error
+
+    def cancel(self) -> None:
+        self.was_given_up = True
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        self._ended.append(callback)
+
+    def end(self, result: Upstream | None, error: Exception | None = None) -> None:
+        """It has come, or failed; also when nobody waits any more."""
+        self._result, self._error = result, error
+        for callback in self._ended:
+            callback(self)
+        self._loop.turn()
+
+
 class Turns(asyncio.AbstractEventLoop):
-    """A loop that turns when it is told to."""
+    """A loop that turns when it is told to. The only tasks on it are connections that are being opened."""
 
     def __init__(self) -> None:
+        self.connecting: list[Connecting] = []
         self._soon: list[Callable[[], object]] = []
         self.later: list[Callable[[], object]] = []
         """What waits for a time to pass."""
@@ -51,6 +89,11 @@ class Turns(asyncio.AbstractEventLoop):
 
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any, context: object = None) -> Any:
         self.later.append(lambda: callback(*arguments))
+
+    def create_task(self, work: Any, **_: object) -> Any:
+        work.close()
+        self.connecting.append(Connecting(self))
+        return self.connecting[-1]
 
     def turn(self) -> None:
         """Call what was to be called soon, until nothing is left."""
@@ -133,6 +176,16 @@ class Wire(asyncio.Transport):
                 self.close()
             self._loop.turn()
 
+    def fill(self) -> None:
+        """The other end reads no more, and all buffers are full."""
+        self._protocol.pause_writing()
+        self._loop.turn()
+
+    def drain(self) -> None:
+        """The other end has read."""
+        self._protocol.resume_writing()
+        self._loop.turn()
+
     def hear_reset(self) -> None:
         """The other end is gone."""
         if not self._is_closing:
@@ -153,17 +206,17 @@ class Mistakes(logging.Handler):
 
 
 class Plane:
-    """A worker with one Backend, to which connections are open."""
+    """A worker with one Backend or a few; connections are opened by the test, to the first of them."""
 
-    def __init__(self, seed: int = 0, *, limits: Limits | None = None, pool: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, *, limits: Limits | None = None, backends: int = 1, **policies: Any) -> None:
         self.loop = Turns()
-        self.worker = Worker(0, self.loop, random.Random(seed))
+        self.worker = Worker(0, self.loop, random.Random(0))
         limits = limits or Limits()
-        backends = (BackendSettings("one", NOWHERE),)
-        policies: dict[str, Any] = {"breaker": UNMOVED, "retries": ONCE, "limits": limits, **(pool or {})}
+        names = ("one", "two", "three")[:backends]
+        policies = {"breaker": UNMOVED, "retries": ONCE, "limits": limits, **policies}
         settings = Settings(
             (),
-            (PoolSettings("app", backends, **policies),),
+            (PoolSettings("app", tuple(BackendSettings(name, NOWHERE) for name in names), **policies),),
             (RouteSettings("all", split=(("app", 1.0),)),),
             limits=limits,
         )
@@ -194,6 +247,18 @@ class Plane:
         self.home.keep(upstream, monotonic())
         self.upstreams.append(wire)
         return wire
+
+    def connect(self) -> Wire:
+        """The connection that has been waited for longest is there."""
+        upstream = Upstream(self.home)
+        wire = Wire(self.loop, upstream)
+        self.upstreams.append(wire)
+        self.loop.connecting.pop(0).end(upstream)
+        return wire
+
+    def refuse(self) -> None:
+        """The connection that has been waited for longest can't be had."""
+        self.loop.connecting.pop(0).end(None, ConnectionRefusedError())
 
     @property
     def mistakes(self) -> list[str]:
