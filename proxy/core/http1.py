@@ -168,6 +168,8 @@ class RequestHead:
             self.cuts.append((match.start(), match.end()))
         if hosts != 1 and (hosts or self.minor):
             raise RequestError(400, "several Host fields" if hosts else "no Host field")
+        if hosts and not self.authority:
+            raise RequestError(400, "the Host field is empty")
         if self.connection:
             self._heed_connection()
         else:

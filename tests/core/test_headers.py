@@ -163,9 +163,8 @@ def test_a_client_of_http_1_0_is_spoken_for_in_http_1_1() -> None:
     assert (b"GET / HTTP/1.1", [b"shop.example"]) == (line, values(fields, b"host"))
 
 
-@pytest.mark.parametrize("fields", [[], ["Host:"], ["Host: "]])
-def test_a_request_that_names_no_host_gets_one(fields: list[str]) -> None:
-    _, got = sent(head("GET / HTTP/1.0", *fields, host=None))
+def test_a_request_that_names_no_host_gets_one() -> None:
+    _, got = sent(head("GET / HTTP/1.0", host=None))
 
     assert [NO_HOST] == values(got, b"host")
 

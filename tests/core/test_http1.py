@@ -176,6 +176,14 @@ def test_http_1_0_needs_no_host() -> None:
     assert b"" == head("GET / HTTP/1.0", host=None).authority
 
 
+@pytest.mark.parametrize("value", ["", " ", " \t"])
+def test_an_empty_host_is_refused_in_http_1_0_too(value: str) -> None:
+    with pytest.raises(RequestError) as error:
+        RequestHead(f"GET / HTTP/1.0\r\nHost:{value}\r\n\r\n".encode(), LIMITS)
+
+    assert 400 == error.value.status
+
+
 def test_two_hosts_are_refused_in_http_1_0_too() -> None:
     assert 400 == refused("GET / HTTP/1.0", "Host: b")
 

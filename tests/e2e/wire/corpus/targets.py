@@ -49,6 +49,7 @@ WRONG_HOSTS = (
     refused("two Hosts of different case are refused", "RFC 9112 3.2", get(b"X-A: 1", b"hOST: a.example")),
     refused("an empty Host behind a good one is refused", "RFC 9112 3.2", get(b"Host:")),
     refused("two Hosts in HTTP/1.0 are refused", "RFC 9112 3.2", get(b"Host: b", line=b"GET / HTTP/1.0")),
+    refused("an empty Host in HTTP/1.0 is refused", "RFC 9112 3.2", get(line=b"GET / HTTP/1.0", host=b"")),
     refused("a bad Host in HTTP/1.0 is refused", "RFC 9112 3.2", get(line=b"GET / HTTP/1.0", host=b"a b")),
     refused(
         "a space before the colon of Host is refused", "RFC 9112 5.1", lines(b"GET / HTTP/1.1", b"Host : a.example")
