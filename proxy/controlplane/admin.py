@@ -21,6 +21,7 @@ from proxy.controlplane.metrics import metrics_registry
 from proxy.controlplane.problems import Problem, answer_with_problems
 from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
 from proxy.controlplane.reload import NotNow, Rejected
+from proxy.controlplane.unreadable import ProblemRunner
 from proxy.controlplane.view import Json, View
 from proxy.core.messages import AdminState
 from proxy.core.settings import AdminSettings
@@ -71,7 +72,7 @@ class Admin:
         self._control = control
         self._view = View(control.registry, dates)
         self._guard = Guard(settings)
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        self._runner = ProblemRunner(self._application(), access_log=None, shutdown_timeout=1.0)
 
     async def start(self, bound: socket.socket) -> None:
         """Serve on a socket that is bound already."""

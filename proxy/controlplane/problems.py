@@ -6,11 +6,13 @@ import http
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from aiohttp import web
 
 log = logging.getLogger(__name__)
 
+Response = TypeVar("Response", bound=web.StreamResponse)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -30,9 +32,16 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         title = http.HTTPStatus(self.status).phrase
         document = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, **self.members}
         body = json.dumps(document) + "\n"
-        return web.Response(
-            status=self.status, text=body, content_type="application/problem+json", headers=self.headers
+        return sealed(
+            web.Response(status=self.status, text=body, content_type="application/problem+json", headers=self.headers)
         )
+
+
+def sealed(response: Response) -> Response:
+    """Mark an answer as not to be stored, and not to be taken for something else."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 @web.middleware
@@ -47,9 +56,7 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
     except Exception:
         log.exception("the admin API failed", extra={"fields": {"method": request.method, "path": request.path}})
         response = Problem(500, "the proxy failed to answer; its log says why").response()
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return sealed(response)
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> Problem:

@@ -208,7 +208,9 @@ class Dispatch:
         pool = self._pool
         if outcome.is_stale_connection and failed.backend.unavailable(now) in WELL:
             return failed.backend
-        is_outage = outcome.progress is NOT_SENT and pool.note_outage(failed.started, now)
+        # What we lack ourselves, such as descriptors, says nothing of the Backends.
+        is_theirs = outcome.progress is NOT_SENT and outcome.verdict() is BAD
+        is_outage = is_theirs and pool.note_outage(failed.started, now)
         last_resort = pool.last_resort(self._tried)
         if last_resort is not None:
             return last_resort

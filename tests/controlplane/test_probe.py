@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from proxy.controlplane.probe import BODY_READ, USER_AGENT, Prober
+from proxy.controlplane.probe import BODY_READ, USER_AGENT, Prober, _describe
 from proxy.core.health import HealthPolicy
 from proxy.core.settings import Address
 
@@ -136,6 +137,25 @@ async def test_every_probe_opens_a_connection_of_its_own(server: Server, prober:
         await prober.probe(server.address, GET)
 
     assert 3 == server.connections
+
+
+def test_a_connection_that_closes_before_it_is_asked_anything_is_said_to_be_closed() -> None:
+    error = aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    assert "the connection was closed" == _describe(error)
+
+
+async def test_a_backend_that_closes_at_once_is_said_to_do_so(prober: Prober) -> None:
+    """Who notices first depends on the moment."""
+    listening = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
+    address = Address("127.0.0.1", listening.sockets[0].getsockname()[1])
+    probes = [await prober.probe(address, GET) for _ in range(30)]
+    listening.close()
+    await listening.wait_closed()
+
+    known = {"the connection was closed", "closed the connection without an answer", "connection reset by peer"}
+    assert {False} == {probe.ok for probe in probes}
+    assert {probe.detail for probe in probes} <= known
 
 
 async def test_a_probe_that_is_closed_unanswered_is_sent_once(server: Server, prober: Prober) -> None:

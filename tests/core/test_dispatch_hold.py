@@ -8,6 +8,7 @@ from proxy.core.messages import BackendState
 from proxy.core.pool import SCOUT_EVERY, Pool
 from proxy.core.retry import Outcome, RetryPolicy
 from proxy.core.settings import BackendSettings, HoldPolicy
+from proxy.errors import ErrorKind
 from tests.core.pools import (
     DOWN,
     GET,
@@ -247,3 +248,20 @@ def test_a_wait_that_ends_with_all_backends_full_is_a_refusal() -> None:
 
     assert 503 == refusal(dispatch.resume(10.1)).status
     assert (0, 0) == (full.holding, pool.holding)
+
+
+def test_what_we_lack_ourselves_is_no_outage() -> None:
+    """Out of descriptors, no Backend can be reached; each of them may be as well as ever."""
+    pool = make_pool(1)
+    dispatch = make_dispatch(pool)
+    decision, now = dispatch.start(10.0), 10.0
+    while not isinstance(decision, Refuse):
+        if isinstance(decision, Wait):
+            now += decision.seconds
+            decision = dispatch.resume(now)
+        else:
+            decision = dispatch.report(Outcome(ErrorKind.CONNECTION_LIMIT_REACHED), now)
+
+    assert (503, pool.settings.retries.attempts) == (decision.status, dispatch.attempts)
+    assert not pool.is_out(now)
+    assert isinstance(make_dispatch(pool).start(now), Attempt)
