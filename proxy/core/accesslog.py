@@ -1,0 +1,277 @@
+"""What the access log says of one request: its fields, and the lines that are made of them.
+
+Pure: `dataplane.exchange` fills a Record while a request runs, `dataplane.logfile` writes the line. Response flags are
+Envoy's letters (%RESPONSE_FLAGS%), so that those who know them need not learn new ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from string import Formatter
+from typing import NamedTuple
+
+from proxy.core.http1 import RequestHead
+from proxy.core.retry import Outcome
+from proxy.core.settings import AccessLogSettings
+from proxy.errors import ErrorKind
+
+FLAGS: dict[ErrorKind, str] = {
+    ErrorKind.DNS_ERROR: "DF",
+    ErrorKind.DESTINATION_NOT_FOUND: "NR",
+    ErrorKind.DESTINATION_UNAVAILABLE: "UH",
+    ErrorKind.CONNECTION_REFUSED: "UF",
+    ErrorKind.CONNECTION_TIMEOUT: "UF",
+    ErrorKind.TLS_PROTOCOL_ERROR: "UF",
+    ErrorKind.TLS_CERTIFICATE_ERROR: "UF",
+    ErrorKind.CONNECTION_TERMINATED: "UC",
+    ErrorKind.HTTP_RESPONSE_INCOMPLETE: "UC",
+    ErrorKind.CONNECTION_READ_TIMEOUT: "SI",
+    ErrorKind.CONNECTION_WRITE_TIMEOUT: "SI",
+    ErrorKind.HTTP_RESPONSE_TIMEOUT: "UT",
+    ErrorKind.CONNECTION_LIMIT_REACHED: "UO",
+    ErrorKind.HTTP_REQUEST_ERROR: "DPE",
+    ErrorKind.HTTP_REQUEST_DENIED: "UAEX",
+    ErrorKind.HTTP_PROTOCOL_ERROR: "UPE",
+    ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE: "UPE",
+    ErrorKind.HTTP_UPGRADE_FAILED: "UPE",
+    ErrorKind.PROXY_INTERNAL_RESPONSE: "LR",
+    ErrorKind.PROXY_INTERNAL_ERROR: "LR",
+    ErrorKind.PROXY_LOOP_DETECTED: "LR",
+}
+CLIENT_LEFT = "DC"
+"""The client went before its answer was whole."""
+RETRIES_EXHAUSTED = "URX"
+EVERYTHING = "*"
+"""In `redact`: the whole query."""
+REDACTED = b"REDACTED"
+
+_USER_AGENT = re.compile(rb"\r\nuser-agent:[ \t]*([^\r]*)", re.IGNORECASE)
+_REFERER = re.compile(rb"\r\nreferer:[ \t]*([^\r]*)", re.IGNORECASE)
+
+
+class Tried(NamedTuple):
+    """One Attempt. Times in seconds."""
+
+    backend: str
+    total: float
+    connect: float
+    """Until the request was written; 0 on a connection that was kept."""
+    first_byte: float
+    """From then until the answer could be judged, or failed."""
+    outcome: str
+    """The answer's status, or the kind of failure."""
+    sent: int
+    """Bytes of the request that were written, or handed to the transport."""
+
+
+class Record:
+    """What is noted of one request while it runs."""
+
+    __slots__ = ("_judged_at", "_sent_at", "began", "sent", "tried", "wait")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.tried: tuple[Tried, ...] = ()
+        self.wait = 0.0
+        """Seconds before the first Attempt: what limits and holding cost."""
+        self.sent = 0
+        self._sent_at = self._judged_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Record {len(self.tried)} tried>"
+
+    def send(self, size: int, now: float) -> None:
+        """The request's head, `size` bytes with what was there of its body, goes out."""
+        self.sent = size
+        self._sent_at = now
+
+    def judge(self, now: float) -> None:
+        """The answer can be judged."""
+        self._judged_at = now
+
+    def end(self, backend: str, started: float, outcome: Outcome, now: float) -> None:
+        """An Attempt that began at `started` has ended."""
+        if not self.tried:
+            self.wait = started - self.began
+        sent_at, judged_at = self._sent_at or now, self._judged_at or now
+        result = str(outcome.status) if outcome.kind is None else outcome.kind.value
+        one = Tried(backend, now - started, sent_at - started, judged_at - sent_at, result, self.sent)
+        self.tried = (*self.tried, one)
+        self.sent = 0
+        self._sent_at = self._judged_at = 0.0
+
+
+class Entry(NamedTuple):
+    """One request as the log tells it."""
+
+    at: float
+    """Seconds since 1970, when it began."""
+    client: str
+    request: RequestHead | None
+    """None where its head could not be read."""
+    status: int
+    """0: the client left before one was sent."""
+    received: int
+    """Bytes of its body."""
+    sent: int
+    """Bytes of the answer's body."""
+    route: str
+    pool: str
+    record: Record
+    total: float
+    """Seconds."""
+    flags: str = ""
+    executed: str = ""
+    """`no` or `unknown`, where a write failed."""
+
+
+def flags_of(kind: ErrorKind | None, *, exhausted: bool = False) -> str:
+    """The flags of a request that ended so."""
+    flags = [FLAGS[kind]] if kind is not None else []
+    return ",".join([*flags, RETRIES_EXHAUSTED] if exhausted else flags)
+
+
+def redact(target: bytes, names: Collection[str]) -> bytes:
+    """The target, the values of these query parameters taken out; `*`: the query as a whole."""
+    path, mark, query = target.partition(b"?")
+    if not names or not query:
+        return target
+    if EVERYTHING in names:
+        return path + mark + REDACTED
+    return path + mark + b"&".join(_redact_one(pair, names) for pair in query.split(b"&"))
+
+
+def _redact_one(pair: bytes, names: Collection[str]) -> bytes:
+    name, equals, _ = pair.partition(b"=")
+    return name + equals + REDACTED if equals and name.decode("latin-1").lower() in names else pair
+
+
+# Fields
+
+
+def _text(value: bytes | str) -> str:
+    """As text that can't break a line or a quoted string."""
+    text = value if isinstance(value, str) else value.decode("latin-1")
+    return text if text.isprintable() and '"' not in text and "\\" not in text else json.dumps(text)[1:-1]
+
+
+def _field(pattern: re.Pattern[bytes], request: RequestHead | None) -> bytes:
+    found = pattern.search(request.head) if request is not None else None
+    return found[1].rstrip(b" \t") if found is not None else b""
+
+
+def _last(entry: Entry) -> Tried | None:
+    return entry.record.tried[-1] if entry.record.tried else None
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3f}"
+
+
+def _attempts(entry: Entry) -> str:
+    """The Attempts as JSON."""
+    return ",".join(
+        f'{{"backend":"{_text(one.backend)}","ms":{_ms(one.total)},"outcome":"{one.outcome}","sent":{one.sent}}}'
+        for one in entry.record.tried
+    )
+
+
+class Lines:
+    """Makes lines as `settings` say. Keeps the text of the second that it was last asked for."""
+
+    __slots__ = ("_clf", "_iso", "_make", "_redact", "_second", "_template")
+
+    def __init__(self, settings: AccessLogSettings) -> None:
+        self._redact = frozenset(name.lower() for name in settings.redact)
+        self._second = -1
+        self._iso = self._clf = ""
+        self._template = TEMPLATES.get(settings.format, settings.format)
+        self._make = self._json if settings.format == "json" else self._from_template
+
+    def line(self, entry: Entry) -> bytes:
+        """One line, with its end."""
+        second = int(entry.at)
+        if second != self._second:
+            moment = datetime.fromtimestamp(second, UTC)
+            self._second = second
+            self._iso = moment.strftime("%Y-%m-%dT%H:%M:%S")
+            self._clf = moment.strftime("%d/%b/%Y:%H:%M:%S +0000")
+        return self._make(entry).encode() + b"\n"
+
+    def _time(self, entry: Entry) -> str:
+        return f"{self._iso}.{int(entry.at * 1000) % 1000:03d}Z"
+
+    def _target(self, entry: Entry) -> str:
+        target = entry.request.target if entry.request is not None else b""
+        return _text(redact(target, self._redact) if self._redact else target)
+
+    def _json(self, entry: Entry) -> str:
+        request, last = entry.request, _last(entry)
+        method, host, request_id, protocol = "", "", "", ""
+        if request is not None:
+            method, host, request_id = _text(request.method), _text(request.authority), _text(request.request_id)
+            protocol = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        connect, first_byte = (last.connect, last.first_byte) if last is not None else (0.0, 0.0)
+        return (
+            f'{{"time":"{self._time(entry)}","client":"{entry.client}","method":"{method}","host":"{host}",'
+            f'"target":"{self._target(entry)}","protocol":"{protocol}","status":{entry.status},'
+            f'"bytes_in":{entry.received},"bytes_out":{entry.sent},"route":"{_text(entry.route)}",'
+            f'"pool":"{_text(entry.pool)}","attempts":[{_attempts(entry)}],"flags":"{entry.flags}",'
+            f'"executed":"{entry.executed}","wait_ms":{_ms(entry.record.wait)},"connect_ms":{_ms(connect)},'
+            f'"first_byte_ms":{_ms(first_byte)},"total_ms":{_ms(entry.total)},"request_id":"{request_id}",'
+            f'"user_agent":"{_text(_field(_USER_AGENT, request))}"}}'
+        )
+
+    def _from_template(self, entry: Entry) -> str:
+        values = {name: make(entry) or "-" for name, make in FIELDS.items()}
+        values |= {"time": self._time(entry), "clf_time": self._clf, "target": self._target(entry) or "-"}
+        referer = redact(_field(_REFERER, entry.request), self._redact)
+        return self._template.format_map(values | {"referer": _text(referer) or "-"})
+
+
+FIELDS: dict[str, Callable[[Entry], str]] = {
+    "client": lambda entry: entry.client,
+    "method": lambda entry: _text(entry.request.method) if entry.request is not None else "",
+    "host": lambda entry: _text(entry.request.authority) if entry.request is not None else "",
+    "protocol": lambda entry: f"HTTP/1.{entry.request.minor}" if entry.request is not None else "",
+    "status": lambda entry: str(entry.status),
+    "bytes_in": lambda entry: str(entry.received),
+    "bytes_out": lambda entry: str(entry.sent),
+    "route": lambda entry: _text(entry.route),
+    "pool": lambda entry: _text(entry.pool),
+    "backend": lambda entry: _text(last.backend) if (last := _last(entry)) is not None else "",
+    "attempts": lambda entry: f"[{_attempts(entry)}]",
+    "flags": lambda entry: entry.flags,
+    "executed": lambda entry: entry.executed,
+    "wait_ms": lambda entry: _ms(entry.record.wait),
+    "connect_ms": lambda entry: _ms(last.connect if (last := _last(entry)) is not None else 0.0),
+    "first_byte_ms": lambda entry: _ms(last.first_byte if (last := _last(entry)) is not None else 0.0),
+    "total_ms": lambda entry: _ms(entry.total),
+    "request_id": lambda entry: _text(entry.request.request_id) if entry.request is not None else "",
+    "user_agent": lambda entry: _text(_field(_USER_AGENT, entry.request)),
+}
+"""What a template may name, besides `time`, `clf_time`, `target` and `referer`."""
+NAMES = frozenset((*FIELDS, "time", "clf_time", "target", "referer"))
+TEMPLATES = {
+    "combined": '{client} - - [{clf_time}] "{method} {target} {protocol}" {status} {bytes_out}'
+    ' "{referer}" "{user_agent}"'
+}
+"""Formats that have a name, besides `json`."""
+
+
+def fault_of(template: str) -> str | None:
+    """What is wrong with a template; None if it can be used."""
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        return str(error)
+    named = [(name, spec, conversion) for _, name, spec, conversion in parts if name is not None]
+    for name, spec, conversion in named:
+        if name not in NAMES:
+            return f"there is no field {name!r}; there are {', '.join(sorted(NAMES))}"
+        if spec or conversion:
+            return f"a field is named and nothing more: {{{name}}}"
+    return None if named else "it names no field in braces, such as {status}"
