@@ -211,6 +211,22 @@ class AdminSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessLogSettings:
+    """One line for each request."""
+
+    path: str
+    """A file, `stdout` or `stderr`."""
+    format: str = "json"
+    """`json`, `combined`, or a template with fields in braces."""
+    sample: float = 1.0
+    """The share of successful requests that get a line; all others always do."""
+    redact: tuple[str, ...] = ()
+    """Query parameters whose values are left out; `*`: the whole query."""
+    buffer: int = 1048576
+    """Bytes of one worker that may wait to be written; lines beyond are dropped, and counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A whole config file, checked."""
 
@@ -234,3 +250,4 @@ class Settings:
     """The client's side: everything but `max_in_flight`."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-*` and `Forwarded` are believed."""
+    access_log: AccessLogSettings | None = None

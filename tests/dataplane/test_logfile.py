@@ -1,0 +1,118 @@
+"""Promises of the access log's file: real files, a real thread."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.dataplane.logfile import LogFile
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[LogFile]:
+    file = LogFile(str(path), 1000)
+    yield file
+    file.close()
+
+
+def test_lines_are_written_in_their_order(file: LogFile, path: Path) -> None:
+    for number in range(50):
+        file.add(b"%d\n" % number)
+        if number % 7 == 0:
+            file.flush()
+    file.close()
+
+    assert [str(number) for number in range(50)] == path.read_text().split()
+
+
+def test_two_writers_of_one_file_lose_nothing(path: Path) -> None:
+    files = [LogFile(str(path), 100_000) for _ in range(2)]
+    for number in range(1000):
+        files[number % 2].add(b"%d\n" % number)
+        files[number % 2].flush()
+    for file in files:
+        file.close()
+
+    assert set(map(str, range(1000))) == set(path.read_text().split())
+
+
+def test_a_writer_that_is_stuck_costs_lines_and_never_waits(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    file = LogFile(str(path), 25)
+    for _ in range(10):
+        file.add(b"0123456789")
+        file.flush()
+
+    assert 8 == file.dropped
+    with path.open() as reader:
+        file.close()
+        assert "01234567890123456789" == reader.read()
+
+
+def test_a_file_that_was_renamed_is_begun_anew(file: LogFile, path: Path) -> None:
+    file.add(b"old\n")
+    file.reopen()
+    file.close()
+    assert "old\n" == path.read_text()
+
+    moved = path.rename(path.with_suffix(".1"))
+    again = LogFile(str(path), 1000)
+    again.add(b"new\n")
+    again.close()
+    assert ("old\n", "new\n") == (moved.read_text(), path.read_text())
+
+
+def test_reopening_under_a_running_writer_moves_on_to_the_new_file(file: LogFile, path: Path) -> None:
+    file.add(b"old\n")
+    file.flush()
+    file.settle()
+    moved = path.rename(path.with_suffix(".1"))
+    file.reopen()
+    file.add(b"new\n")
+    file.close()
+
+    assert ("old\n", "new\n") == (moved.read_text(), path.read_text())
+
+
+def test_a_file_that_can_not_be_written_is_said_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "missing"
+    file = LogFile(str(folder / "access.log"), 1000)
+    with caplog.at_level(logging.INFO, "proxy.dataplane.logfile"):
+        for _ in range(3):
+            file.add(b"lost\n")
+            file.flush()
+        file.settle()
+        folder.mkdir()
+        file.add(b"kept\n")
+        file.close()
+
+    assert 3 == file.dropped
+    assert ["ERROR", "INFO"] == [record.levelname for record in caplog.records]
+    assert "kept\n" == (folder / "access.log").read_text()
+
+
+def test_standard_output_is_a_file_like_others(capfd: pytest.CaptureFixture[str]) -> None:
+    file = LogFile("stdout", 1000)
+    file.add(b"a line\n")
+    file.close()
+
+    assert "a line\n" == capfd.readouterr().out
+    os.fstat(1)
+
+
+def test_no_thread_is_left_behind(path: Path) -> None:
+    before = threading.active_count()
+    LogFile(str(path), 1000).close()
+
+    assert before == threading.active_count()
