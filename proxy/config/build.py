@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.config.logs import AccessLog
 from proxy.config.models import Backend, Config, Listener, Pool, Route
 from proxy.config.policies import Block
 from proxy.core.breaker import BreakerPolicy
@@ -13,6 +15,7 @@ from proxy.core.health import HealthPolicy
 from proxy.core.outlier import EjectionPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import (
+    AccessLogSettings,
     Address,
     AdminSettings,
     BackendSettings,
@@ -31,6 +34,8 @@ from proxy.core.settings import (
 )
 
 P = TypeVar("P")
+STANDARD = ("stdout", "stderr")
+"""Names in place of an access log's path."""
 
 
 def build(config: Config, token: str, folder: Path) -> Settings:
@@ -50,7 +55,15 @@ def build(config: Config, token: str, folder: Path) -> Settings:
         timeouts=policy(Timeouts, defaults.timeouts),
         limits=policy(Limits, defaults.limits),
         trusted_proxies=config.trusted_proxies,
+        access_log=_access_log(config.access_log, folder),
     )
+
+
+def _access_log(log: AccessLog | None, folder: Path) -> AccessLogSettings | None:
+    if log is None:
+        return None
+    settings = policy(AccessLogSettings, log)
+    return settings if log.path in STANDARD else replace(settings, path=str(folder / log.path))
 
 
 def usable_cpus() -> int:

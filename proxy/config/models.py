@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from proxy.config.logs import AccessLog
 from proxy.config.names import (
     BACKEND_ADDRESS,
     BACKEND_NAME,
@@ -229,6 +230,7 @@ class Admin(Block):
 
 
 AnyListener = Annotated[Listener, short_for("address", Address, Listener)]
+AnyAccessLog = Annotated[AccessLog | None, short_for("path", Annotated[str, FILE], AccessLog)]
 AnyAdmin = Annotated[Admin, short_for("address", Address, Admin)]
 Listeners = Annotated[
     Annotated[tuple[AnyListener, ...], Field(min_length=1), Tag("list")]
@@ -251,6 +253,8 @@ class Config(Block):
     listeners: Listeners
     """Where clients connect: a list of addresses, or a map from names to addresses."""
     admin: AnyAdmin = Field(default_factory=Admin)
+    access_log: AnyAccessLog = Field(default_factory=lambda: None)
+    """Where to write a line for each request; without it, nowhere."""
     state_dir: Annotated[str, FILE] = ""
     """Where to keep what survives a restart (`drain` and `maint`). A relative path starts at the config file."""
     drain_delay: Duration = SETTINGS.drain_delay

@@ -64,6 +64,7 @@ SECTIONS = (
     ("Listener", "`listeners`"),
     ("ListenerLimits", "Limits of a listener"),
     ("Admin", "`admin`"),
+    ("AccessLog", "`access_log`"),
     ("Secret", "Secrets"),
     ("Defaults", "`defaults`"),
     ("Pool", "`pools`"),

@@ -23,7 +23,18 @@ LAST_WORD = 2.0
 class LogFile:
     """Appends lines to a file. All methods are for the loop's thread and never wait, except `close`."""
 
-    __slots__ = ("_added", "_batch", "_failing", "_most", "_orders", "_path", "_reopens", "_thread", "_written", "dropped")
+    __slots__ = (
+        "_added",
+        "_batch",
+        "_failing",
+        "_most",
+        "_orders",
+        "_path",
+        "_reopens",
+        "_thread",
+        "_written",
+        "dropped",
+    )
 
     def __init__(self, path: str, most: int) -> None:
         self._path = path

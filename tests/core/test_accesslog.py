@@ -116,9 +116,7 @@ def test_a_template_takes_any_field() -> None:
 def test_what_a_template_finds_nothing_for_is_a_dash() -> None:
     bare = RequestHead(b"GET / HTTP/1.0\r\n\r\n", Limits())
 
-    assert "- - - HTTP/1.0 -" == line(
-        "{backend} {referer} {host} {protocol} {flags}", request=bare, record=Record(0.0)
-    )
+    assert "- - - HTTP/1.0 -" == line("{backend} {referer} {host} {protocol} {flags}", request=bare, record=Record(0.0))
     assert "- - - -" == line("{method} {protocol} {target} {request_id}", request=None)
 
 
@@ -132,7 +130,7 @@ def test_json_and_templates_say_the_same(name: str) -> None:
         assert in_json == json.loads(in_template)
 
 
-@given(st.binary(min_size=1, max_size=40).map(lambda b: bytes(c for c in b if c >= 32 and c != 127 or c == 9)))
+@given(st.binary(min_size=1, max_size=40).map(lambda b: bytes(c for c in b if (c >= 32 and c != 127) or c == 9)))
 def test_nothing_that_a_client_sends_breaks_a_line(value: bytes) -> None:
     request = RequestHead(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent:" + value + b"\r\n\r\n", Limits())
 

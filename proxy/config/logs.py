@@ -1,0 +1,52 @@
+"""The `access_log` block of a config file. Part of `models`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from proxy.config.mistakes import quoted
+from proxy.config.names import FILE
+from proxy.config.policies import Block
+from proxy.config.quantities import Quantity, WrongValueError, share, size, text
+from proxy.core.accesslog import TEMPLATES, fault_of
+from proxy.core.settings import AccessLogSettings
+
+ACCESS_LOG = AccessLogSettings("")
+NAMED = ("json", *TEMPLATES)
+
+
+def read_log_format(value: object) -> str:
+    """`json`, `combined`, or a template."""
+    if not isinstance(value, str):
+        raise WrongValueError(
+            f"expected json, combined or a template such as '{{method}} {{status}}', not {quoted(value)}"
+        )
+    if value in NAMED:
+        return str(value)
+    if not value.isprintable():
+        raise WrongValueError("a template is one line of printable characters")
+    fault = fault_of(value)
+    if fault is not None:
+        raise WrongValueError(f"not json, combined or a template that can be used: {fault}")
+    return str(value)
+
+
+LOG_FORMAT = Quantity(
+    "`json`, `combined` or a template", read_log_format, {"type": "string", "pattern": r"^(json|combined|.*\{.*)$"}
+)
+PARAMETER = text("parameter's name", "a query parameter's name, or '*' for the whole query", r"\*|[^\s&=?#]+", "token")
+
+
+class AccessLog(Block):
+    """One line for each request, in a file. Just the path does."""
+
+    path: Annotated[str, FILE]
+    """A file, `stdout` or `stderr`; a relative path starts at the config file. USR1 opens it anew."""
+    format: Annotated[str, LOG_FORMAT] = ACCESS_LOG.format
+    """`json`, `combined` (as Apache and nginx write it), or a template: text with fields in braces."""
+    sample: Annotated[float, share(0, 1)] = ACCESS_LOG.sample
+    """The share of successful requests that get a line. What failed, was retried or refused always gets one."""
+    redact: tuple[Annotated[str, PARAMETER], ...] = ACCESS_LOG.redact
+    """Query parameters whose values are not written; `"*"`: no query is written at all."""
+    buffer: Annotated[int, size(4096, 2**30)] = ACCESS_LOG.buffer
+    """What may wait to be written, for each worker. Lines beyond are dropped, and counted."""
