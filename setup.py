@@ -25,6 +25,7 @@ HOT = [
     "proxy/core/retry.py",
     "proxy/core/routing.py",
     "proxy/core/tiers.py",
+    "proxy/dataplane/asking.py",
     "proxy/dataplane/downstream.py",
     "proxy/dataplane/exchange.py",
     "proxy/dataplane/idle.py",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
-from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, RoutePart, Snapshot, encode
+from proxy.core.messages import BreakerNews, Decoder, Drain, Message, RoutePart, Snapshot, ToAll, encode
 from proxy.core.settings import RouteSettings
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Channel(asyncio.Protocol):
         self._news: dict[tuple[str, str], BreakerNews] = {}
         self._drain: Drain | None = None
 
-    def send(self, message: Snapshot | BreakerNews | ProbePassed | Drain) -> None:
+    def send(self, message: ToAll | Drain) -> None:
         """Send now, or when the worker reads again. A ProbePassed that can't be sent is dropped: another will come."""
         if self._transport is None:
             return
@@ -77,7 +77,7 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _write(self, message: Snapshot | BreakerNews | ProbePassed | Drain, transport: asyncio.WriteTransport) -> None:
+    def _write(self, message: ToAll | Drain, transport: asyncio.WriteTransport) -> None:
         if isinstance(message, Snapshot):
             if message.settings_version == self._settings_sent:
                 message = replace(message, settings=None)

@@ -21,7 +21,7 @@ from proxy.controlplane.channel import Channel, RouteBook
 from proxy.controlplane.notify import VARIABLES
 from proxy.controlplane.sharing import SharedMemory
 from proxy.controlplane.sockets import BoundListener
-from proxy.core.messages import Applied, BreakerNews, Drain, Message, ProbePassed, Snapshot, Started
+from proxy.core.messages import Applied, BreakerNews, Drain, Message, Snapshot, Started, ToAll
 from proxy.logs import say
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Worker:
 
     # Orders
 
-    def send(self, message: Snapshot | BreakerNews | ProbePassed) -> None:
+    def send(self, message: ToAll) -> None:
         """Tell the process, if one runs; one that begins later gets the whole state anyway."""
         if self._channel is not None:
             self._channel.send(message)
@@ -338,7 +338,7 @@ class Fleet:
         """Start all workers, and keep them running."""
         self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
 
-    def tell(self, message: Snapshot | BreakerNews | ProbePassed, *, but: int | None = None) -> None:
+    def tell(self, message: ToAll, *, but: int | None = None) -> None:
         """Tell all workers, or all but one."""
         for worker in self.workers:
             if worker.number != but:

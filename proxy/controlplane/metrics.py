@@ -95,6 +95,8 @@ class Metrics(Collector):
             ("listener", "reason"),
             totals.turned_away.items(),
         )
+        dropped = [((), totals.log_dropped)]
+        yield _counter("access_log_dropped_lines", "Lines of the access log that were lost.", (), dropped)
         yield _counter("worker_restarts", "Workers that died and were replaced.", (), [((), self._restarts())])
         reloads = [((result,), count) for result, count in self._registry.reloads.items()]
         yield _counter("config_reloads", "Reloads of the config by result.", ("result",), reloads)

@@ -40,6 +40,7 @@ from proxy.core.messages import (
     Message,
     PoolNews,
     ProbePassed,
+    ReopenLogs,
     Report,
     Snapshot,
     Started,
@@ -196,13 +197,13 @@ class Supervisor:
     def heed_signals(self) -> None:
         """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once.
 
-        HUP reloads, USR2 replaces us.
+        HUP reloads, USR2 replaces us, USR1 opens the access log anew.
         """
         self._loop.add_signal_handler(signal.SIGTERM, self.stop)
         self._loop.add_signal_handler(signal.SIGINT, lambda: self.stop(quick=True))
         self._loop.add_signal_handler(signal.SIGHUP, self.reloader.begin)
         self._loop.add_signal_handler(signal.SIGUSR2, self.handover.begin)
-        self._loop.add_signal_handler(signal.SIGUSR1, _refuse, signal.SIGUSR1)
+        self._loop.add_signal_handler(signal.SIGUSR1, lambda: self.fleet.tell(ReopenLogs()))
 
     # What the next program needs
 
@@ -384,7 +385,3 @@ def _log_change(change: Change) -> None:
     shown = {name: value for name, value in fields.items() if value}
     level = logging.WARNING if change.after in ALARMING else logging.INFO
     say(log, level, f"{change.subject} changed", **shown)
-
-
-def _refuse(unsupported: signal.Signals) -> None:
-    say(log, logging.WARNING, "not supported yet: ignored", signal=unsupported.name)

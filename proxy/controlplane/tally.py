@@ -87,6 +87,7 @@ class Totals:
     pools: dict[str, PoolTotals] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     client_aborts: int = 0
+    log_dropped: int = 0
     turned_away: dict[tuple[str, str], int] = field(default_factory=dict)
     unknown_outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     keyed: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class Totals:
         _add(self.unknown_outcomes, report.unknown_outcomes)
         _add(self.keyed, report.keyed)
         self.client_aborts += report.client_aborts
+        self.log_dropped += report.log_dropped
         for names, (buckets, seconds) in report.durations.items():
             self.durations.setdefault(names, Histogram()).add(buckets, seconds)
         for key, counts in report.backends.items():

@@ -43,6 +43,8 @@ FLAGS: dict[ErrorKind, str] = {
 }
 CLIENT_LEFT = "DC"
 """The client went before its answer was whole."""
+GIVEN_UP = "client_left"
+"""The result of an Attempt whose client went."""
 RETRIES_EXHAUSTED = "URX"
 EVERYTHING = "*"
 """In `redact`: the whole query."""
@@ -62,7 +64,7 @@ class Tried(NamedTuple):
     first_byte: float
     """From then until the answer could be judged, or failed."""
     outcome: str
-    """The answer's status, or the kind of failure."""
+    """The answer's status, the kind of failure, or `client_left`."""
     sent: int
     """Bytes of the request that were written, or handed to the transport."""
 
@@ -92,16 +94,20 @@ class Record:
         """The answer can be judged."""
         self._judged_at = now
 
-    def end(self, backend: str, started: float, outcome: Outcome, now: float) -> None:
+    def end(self, backend: str, started: float, result: str, now: float) -> None:
         """An Attempt that began at `started` has ended."""
         if not self.tried:
             self.wait = started - self.began
         sent_at, judged_at = self._sent_at or now, self._judged_at or now
-        result = str(outcome.status) if outcome.kind is None else outcome.kind.value
         one = Tried(backend, now - started, sent_at - started, judged_at - sent_at, result, self.sent)
         self.tried = (*self.tried, one)
         self.sent = 0
         self._sent_at = self._judged_at = 0.0
+
+
+def result_of(outcome: Outcome) -> str:
+    """An Attempt's Outcome in a word."""
+    return str(outcome.status) if outcome.kind is None else outcome.kind.value
 
 
 class Entry(NamedTuple):

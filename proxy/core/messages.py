@@ -104,6 +104,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class ReopenLogs:
+    """Order to a worker: the access log's file may have been renamed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A worker serves: it has its listeners and its first Snapshot."""
 
@@ -205,11 +210,15 @@ class Report:
     """By pool and result: requests with an idempotency key."""
     unknown_outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     """By route and pool: writes that may have been executed though they failed."""
+    log_dropped: int = 0
+    """Lines of the access log that were lost: no room, or no file."""
     final: bool = False
     """The worker's last Report before it ends."""
 
 
-Message = Snapshot | RoutePart | BreakerNews | ProbePassed | PoolNews | Drain | Started | Applied | Report
+Message = Snapshot | RoutePart | BreakerNews | ProbePassed | PoolNews | Drain | ReopenLogs | Started | Applied | Report
+ToAll = Snapshot | BreakerNews | ProbePassed | ReopenLogs
+"""What all workers are told, and one that begins later need not hear."""
 
 K = TypeVar("K")
 

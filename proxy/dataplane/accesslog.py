@@ -26,17 +26,23 @@ FIRST_ERROR = 400
 class AccessLog:
     """Takes in one Entry for each request."""
 
-    __slots__ = ("_lines", "_rng", "_sample", "file", "settings")
+    __slots__ = ("_dropped_before", "_lines", "_rng", "_sample", "file", "settings")
 
-    def __init__(self, settings: AccessLogSettings, rng: random.Random) -> None:
+    def __init__(self, settings: AccessLogSettings, rng: random.Random, dropped: int = 0) -> None:
         self.settings = settings
         self.file = LogFile(settings.path, settings.buffer)
         self._lines = Lines(settings)
         self._sample = settings.sample
         self._rng = rng
+        self._dropped_before = dropped
 
     def __repr__(self) -> str:
         return f"<AccessLog {self.file!r}>"
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost since the worker's start: no room, or no file."""
+        return self._dropped_before + self.file.dropped
 
     def note(self, entry: Entry) -> None:
         """A request has ended."""
@@ -54,3 +60,14 @@ class AccessLog:
 
 def _is_success(entry: Entry) -> bool:
     return 0 < entry.status < FIRST_ERROR and not entry.flags and len(entry.record.tried) <= 1
+
+
+def follow_log(log: AccessLog | None, settings: AccessLogSettings | None, rng: random.Random) -> AccessLog | None:
+    """The log as the Settings want it: the one that is open if nothing changed."""
+    if log is not None and log.settings == settings:
+        return log
+    dropped = 0
+    if log is not None:
+        dropped = log.dropped
+        log.file.finish()
+    return AccessLog(settings, rng, dropped) if settings is not None else None

@@ -28,6 +28,7 @@ from proxy.dataplane.sounding import Sounding
 from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
+    from proxy.core.accesslog import Record
     from proxy.dataplane.reception import Arrival
     from proxy.dataplane.upload import Upload
     from proxy.dataplane.upstream import Upstream
@@ -67,6 +68,7 @@ class Downstream(asyncio.Protocol):
         "is_expired",
         "is_gone",
         "is_write_paused",
+        "record",
         "request",
         "transport",
         "tunnel",
@@ -95,6 +97,7 @@ class Downstream(asyncio.Protocol):
         self._steps: Generator[None, None, None] | None = None
         # Per request
         self.request: RequestHead | None = None
+        self.record: Record | None = None
         self.upload: Upload | None = None
         self.upstream: Upstream | None = None
         self.tunnel: Upstream | None = None
@@ -266,14 +269,11 @@ class Downstream(asyncio.Protocol):
                 if not is_kept:
                     break
         except RequestError as error:
-            self.worker.stats.refuse(error.status)
-            self._refuse(answers.bad_request(error, self.request))
+            self._turn_down(error)
             return
         except Exception:
             log.exception("a request failed by our own mistake")
-            self.worker.stats.refuse(500)
-            mistake = RequestError(500, "the proxy failed", ErrorKind.PROXY_INTERNAL_ERROR)
-            self._refuse(answers.bad_request(mistake, self.request))
+            self._turn_down(RequestError(500, "the proxy failed", ErrorKind.PROXY_INTERNAL_ERROR))
             return
         finally:
             is_unread = self._has_body_coming()
@@ -282,6 +282,13 @@ class Downstream(asyncio.Protocol):
             self._linger()
         else:
             self.close()
+
+    def _turn_down(self, error: RequestError) -> None:
+        """Answer what can't be served, and close."""
+        self.worker.stats.refuse(error.status)
+        if self.worker.access_log is not None:
+            self.worker.access_log.note_refusal(self, self.request, error)
+        self._refuse(answers.bad_request(error, self.request))
 
     def _has_body_coming(self) -> bool:
         return self.request is not None and self.request.has_body
@@ -293,6 +300,7 @@ class Downstream(asyncio.Protocol):
         self._stall = 0.0
         self._searched = 0
         self.request = None
+        self.record = None
         if self._is_reading_paused and not self.is_write_paused:
             self.resume_reading()
 

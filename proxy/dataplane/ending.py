@@ -56,4 +56,6 @@ class Ending:
             idle.close()
         if worker.control is not None:
             await worker.control.say_last(worker.report(monotonic(), final=True))
+        if worker.access_log is not None:
+            worker.access_log.file.close()
         worker.done.set()

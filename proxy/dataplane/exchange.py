@@ -6,71 +6,43 @@ Called by `downstream` for each request. Every path leaves the Attempt settled a
 from __future__ import annotations
 
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
+from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, Entry, flags_of, result_of
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.grammar import CHUNKED, UNTIL_CLOSE
-from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for, upstream_head
-from proxy.core.holding import hold_for
+from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
+from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.keyed import KeyedDispatch
 from proxy.core.retry import Outcome, answered
-from proxy.dataplane.idle import connect
-from proxy.dataplane.keyed import KeyedWrite, begin_keyed
+from proxy.dataplane.asking import Asking
+from proxy.dataplane.keyed import begin_keyed
 from proxy.dataplane.pause import PAUSE, wait
-from proxy.dataplane.relay import Answer, ClientLeftError, again, begin_stream, pass_interims, stream_failure, whole
+from proxy.dataplane.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
-from proxy.dataplane.upload import Upload, begin_upload
+from proxy.dataplane.upload import begin_upload
 from proxy.dataplane.upstream import Upstream
-from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
     from proxy.core.pool import Pool
     from proxy.dataplane.downstream import Downstream
 
 
-class Exchange:
+class Exchange(Asking):
     """One request, from its head to the last byte of its answer."""
 
-    __slots__ = (
-        "_answer",
-        "_answered",
-        "_client",
-        "_dispatch",
-        "_failure",
-        "_held",
-        "_held_until",
-        "_is_due",
-        "_keyed",
-        "_pool",
-        "_request",
-        "_rewrite",
-        "_route",
-        "_started",
-        "_timeouts",
-        "_total_at",
-        "_upload",
-        "_upstream",
-        "_worker",
-    )
+    __slots__ = ("_answer", "_answered", "_dispatch", "_route")
 
     _answered: Outcome
     _dispatch: Dispatch | KeyedDispatch
-    _failure: Outcome | None
-    _pool: Pool
+    _route: str
 
     def __init__(self, client: Downstream, request: RequestHead) -> None:
-        self._client = client
-        self._worker = client.worker
-        self._request = request
-        self._started = monotonic()
-        self._upload: Upload | None = None
-        self._upstream: Upstream | None = None
+        super().__init__(client, request)
         self._answer: Answer | None = None
-        self._keyed: KeyedWrite | None = None
 
     async def run(self) -> bool:
         """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
@@ -113,6 +85,7 @@ class Exchange:
             return self._relay_plain() or await self._relay()
         except ClientLeftError:
             worker.stats.client_aborts += 1
+            self._log_departure(monotonic())
             self._client.reset()
             return False
         finally:
@@ -137,118 +110,6 @@ class Exchange:
         if pool.settings.idempotency is not None:
             self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency)
 
-    # The request's body
-
-    def _check_client(self) -> None:
-        """Raises if the client has left or what it sent can't be used."""
-        client, upload = self._client, self._upload
-        if client.is_gone or (client.has_ended and upload is not None and not upload.is_complete):
-            raise ClientLeftError
-        if upload is not None and upload.error is not None:
-            raise upload.error
-
-    @property
-    def _is_uploaded(self) -> bool:
-        return self._upload is None or self._upload.is_complete
-
-    # One Attempt
-
-    def _reuse(self, attempt: Attempt) -> bool:
-        """Whether an idle connection could be had; a second Attempt gets a fresh one, which can't be stale."""
-        longest = self._timeouts.backend_idle if attempt.number == 1 else -1.0
-        if not self._request.idempotent:
-            longest = min(longest, self._pool.settings.retries.unsafe_reuse)
-        self._upstream = self._worker.idle[attempt.backend].take(attempt.started, longest, self._client)
-        return self._upstream is not None
-
-    async def _connect(self, attempt: Attempt) -> bool:
-        """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
-        self._arm(self._timeouts.connect)
-        connected = await connect(self._worker.idle[attempt.backend], self._client, self._check_client)
-        if isinstance(connected, Upstream):
-            self._upstream = connected
-            return True
-        self._failure = connected
-        return False
-
-    def _send(self) -> None:
-        """Write the request's head, and what is there of its body, in one piece."""
-        client, request, upload = self._client, self._request, self._upload
-        upstream = client.upstream = cast("Upstream", self._upstream)
-        upstream.begin(client, to_head=request.method == b"HEAD")
-        if upstream.is_lost or upstream.transport.is_closing():
-            self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
-            return
-        head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
-        self._failure = None
-        self._held_until = -1.0
-        self._held = 0
-        self._is_due = True
-        if upload is not None:
-            head += upload.attach(upstream)
-            self._is_due = upload.is_complete or (request.expects_continue and not upload.size)
-        self._worker.outbox.send(upstream, head)
-        self._arm_for_answer()
-
-    def _arm_for_answer(self) -> None:
-        """Await the answer's head, or the rest of the body, each byte of which puts the deadline off."""
-        seconds = self._timeouts.first_byte if self._is_due else self._timeouts.stall
-        self._arm(seconds, is_moving=not self._is_due)
-
-    def _is_judgeable(self) -> bool:
-        """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
-        upstream = cast("Upstream", self._upstream)
-        if upstream.interims:
-            pass_interims(self._client, upstream, self._request)
-            if not self._is_uploaded:
-                self._is_due = False
-                self._arm_for_answer()
-        if upstream.error is not None:
-            self._failure = self._outcome(upstream.error.kind, upstream.error.detail)
-            return True
-        if upstream.is_complete:
-            return True
-        if upstream.head is None:
-            return self._has_failed(upstream, ErrorKind.CONNECTION_TERMINATED)
-        return self._is_held_enough(upstream) or self._has_failed(upstream, ErrorKind.HTTP_RESPONSE_INCOMPLETE)
-
-    def _has_failed(self, upstream: Upstream, broken: ErrorKind) -> bool:
-        """Whether waiting on is in vain; if not, the deadline of what is waited for is armed."""
-        if upstream.is_lost or upstream.has_ended:
-            self._failure = self._outcome(broken)
-            return True
-        self._check_client()
-        if self._client.is_expired:
-            self._failure = self._timed_out(upstream)
-            return True
-        is_due = self._is_uploaded or (self._is_due and not cast("Upload", self._upload).size)
-        if is_due is not self._is_due:
-            self._is_due = is_due
-            self._arm_for_answer()
-        return False
-
-    def _is_held_enough(self, upstream: Upstream) -> bool:
-        """Whether an answer whose head is there may begin to be passed on.
-
-        A small answer to an idempotent request is held until it is whole: one that breaks off can still be retried.
-        """
-        response, keyed = cast("ResponseHead", upstream.head), self._keyed
-        most = self._pool.settings.retries.hold_answer if keyed is None else keyed.most_held
-        if response.status == 101 and not self._request.is_upgrade:
-            self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
-            return True
-        if self._held_until < 0:
-            seconds = hold_for(self._request, response, most) if keyed is None else keyed.hold_for(response)
-            self._held_until = monotonic() + seconds
-            if 0 < seconds < inf:
-                self._client.wake_after(seconds)
-        if not self._held or upstream.held > self._held:
-            self._held = max(upstream.held, 1)
-            self._arm(self._timeouts.stall)
-        if upstream.held <= most:
-            upstream.resume_reading()
-        return upstream.held > most or monotonic() >= self._held_until
-
     def _judge(self) -> Decision:
         """An Attempt has ended, or its answer is there: ask what to do."""
         now = monotonic()
@@ -256,42 +117,27 @@ class Exchange:
         if (upload is not None and not upload.is_whole) or now >= self._total_at:
             self._dispatch.replayable = False
         if failure is None and upstream is not None and upstream.head is not None:
-            self._answered = answered(upstream.head.status, upstream.requests > 1)
-            decision = self._dispatch.report(self._answered, now)
-            if type(decision) is not Relay:
-                if upstream.is_complete:
-                    self._answer = Answer(upstream.head, upstream.pieces, upstream.trailer)
-                self._drop_upstream()
-            return decision
-        self._drop_upstream()
-        assert failure is not None
-        return self._dispatch.report(failure, now)
+            outcome = self._answered = answered(upstream.head.status, upstream.requests > 1)
+        else:
+            assert failure is not None
+            outcome = failure
+            self._drop_upstream()
+        attempt = self._dispatch.attempt
+        decision = self._dispatch.report(outcome, now)
+        if self._client.record is not None:
+            self._client.record.judge(now)
+        if type(decision) is not Relay:
+            self._note_attempt(attempt, result_of(outcome), now)
+            if outcome.kind is None and upstream is not None and upstream.head is not None and upstream.is_complete:
+                self._answer = Answer(upstream.head, upstream.pieces, upstream.trailer)
+            self._drop_upstream()
+        return decision
 
-    def _outcome(self, kind: ErrorKind, detail: str = "") -> Outcome:
-        """How the Attempt failed, and how far the request had got by then."""
-        return cast("Upstream", self._upstream).outcome(kind, detail, is_uploaded=self._is_uploaded)
-
-    def _timed_out(self, upstream: Upstream) -> Outcome:
-        """Who let the deadline pass: the Backend, or the client that sends its body?"""
-        if upstream.head is not None:
-            return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
-        if self._is_due:
-            return self._outcome(ErrorKind.HTTP_RESPONSE_TIMEOUT)
-        if upstream.is_write_paused:
-            return self._outcome(ErrorKind.CONNECTION_WRITE_TIMEOUT)
-        raise RequestError(408, "the body did not come in time")
-
-    def _drop_upstream(self) -> None:
-        """Leave a connection whose exchange did not come to its proper end."""
-        if self._upload is not None:
-            self._upload.detach()
-        if self._upstream is not None:
-            self._upstream.close()
-            self._upstream = self._client.upstream = None
-
-    def _arm(self, seconds: float, *, is_moving: bool = False) -> None:
-        stall = seconds if is_moving else 0.0
-        self._client.arm(min(self._total_at, monotonic() + seconds), stall=stall, latest=self._total_at)
+    def _note_attempt(self, attempt: Attempt | None, result: str, now: float) -> None:
+        """For the access log: an Attempt has ended."""
+        record = self._client.record
+        if record is not None and attempt is not None:
+            record.end(attempt.backend.name, attempt.started, result, now)
 
     # The answer
 
@@ -315,6 +161,9 @@ class Exchange:
         """The answer has been passed on to its end."""
         now = monotonic()
         self._upstream = self._client.upstream = None
+        if self._client.record is not None:
+            self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
+            self._log(status, now, self._pool.name, upstream.body_size)
         upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
         self._dispatch.finish(self._answered, now)
         self._count(status, now, self._pool.name)
@@ -353,8 +202,11 @@ class Exchange:
 
     def _break_off(self, failure: Outcome, response: ResponseHead) -> bool:
         """A body that breaks off can't be retried any more: show the break, never a clean end."""
-        self._drop_upstream()
         now = monotonic()
+        self._note_attempt(self._dispatch.attempt, result_of(failure), now)
+        sent = self._upstream.body_size if self._upstream is not None else 0
+        self._log(response.status, now, self._pool.name, sent, flags=flags_of(failure.kind))
+        self._drop_upstream()
         self._dispatch.finish(failure, now)
         self._count(response.status, now, self._pool.name)
         if response.body is UNTIL_CLOSE or response.body is CHUNKED:
@@ -368,27 +220,41 @@ class Exchange:
         client.write(head + upstream.buffer)
         upstream.buffer = b""
         await run_tunnel(client, upstream, self._upload, self._timeouts)
-        self._dispatch.finish(answered(101, upstream.requests > 1), monotonic())
+        now = monotonic()
+        self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
+        self._log(101, now, self._pool.name)
+        self._dispatch.finish(self._answered, now)
         return False
 
     def _refuse(self, refuse: Refuse | Answer) -> bool:
         """Nothing more can be done: an answer that is here, the last real one, or the truth about what happened."""
         request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
+        exhausted = attempts > 1 and attempts >= self._pool.settings.retries.attempts
         if isinstance(refuse, Refuse):
             if refuse.executed == "unknown":
                 self._worker.stats.count_unknown(self._route, self._pool.name)
             if self._answer is None:
                 answer = answers.refusal(refuse, request, attempts=attempts, close=close)
-                return self._answer_here(answer, refuse.status, self._pool.name, close=close)
+                flags, executed = flags_of(refuse.kind, exhausted=exhausted), refuse.executed or ""
+                return self._answer_here(
+                    answer, refuse.status, self._pool.name, close=close, flags=flags, executed=executed
+                )
             refuse = self._answer
         close = close or ends_with_connection(request, refuse.head)
         answer = again(refuse, request, close=close, proxy_status=self._proxy_status())
-        return self._answer_here(answer, refuse.head.status, self._pool.name, close=close)
+        flags = flags_of(None, exhausted=exhausted)
+        return self._answer_here(answer, refuse.head.status, self._pool.name, close=close, flags=flags)
 
-    def _answer_here(self, data: bytes, status: int, pool: str, *, close: bool) -> bool:
+    def _answer_here(
+        self, data: bytes, status: int, pool: str, *, close: bool, flags: str = "", executed: str = ""
+    ) -> bool:
         """Send an answer that is whole already."""
+        now = monotonic()
         self._client.send(data)
-        self._count(status, monotonic(), pool)
+        self._count(status, now, pool)
+        self._log(
+            status, now, pool, len(data) - data.find(END_OF_HEAD) - len(END_OF_HEAD), flags=flags, executed=executed
+        )
         return not close
 
     def _proxy_status(self) -> bytes:
@@ -397,3 +263,21 @@ class Exchange:
 
     def _count(self, status: int, now: float, pool: str) -> None:
         self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
+
+    # The access log
+
+    def _log(self, status: int, now: float, pool: str, sent: int = 0, *, flags: str = "", executed: str = "") -> None:
+        """The request has ended: a line for the access log, where there is one."""
+        client, log = self._client, self._worker.access_log
+        if client.record is not None and log is not None:
+            total, received = now - self._started, self._upload.size if self._upload is not None else 0
+            asked = (time() - total, client.client, self._request)
+            log.note(Entry(*asked, status, received, sent, self._route, pool, client.record, total, flags, executed))
+
+    def _log_departure(self, now: float) -> None:
+        """The client has left."""
+        upstream, sent, status = self._upstream, 0, 0
+        if upstream is not None and upstream.is_passed_on and upstream.head is not None:
+            sent, status = upstream.body_size, upstream.head.status
+        self._note_attempt(self._dispatch.attempt, GIVEN_UP, now)
+        self._log(status, now, self._pool.name, sent, flags=CLIENT_LEFT)

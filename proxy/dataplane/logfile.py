@@ -74,10 +74,14 @@ class LogFile:
         self._reopens = True
         self._orders.put(b"")
 
-    def close(self) -> None:
-        """Write what is left, within bounds."""
+    def finish(self) -> None:
+        """Take no more; what is left is written while others go on."""
         self.flush()
         self._orders.put(None)
+
+    def close(self) -> None:
+        """Write what is left, within bounds."""
+        self.finish()
         self._thread.join(LAST_WORD)
 
     def settle(self) -> None:

@@ -39,7 +39,6 @@ class Upstream(asyncio.Protocol):
         "error",
         "has_ended",
         "head",
-        "held",
         "home",
         "idle_since",
         "interims",
@@ -52,6 +51,7 @@ class Upstream(asyncio.Protocol):
         "owner",
         "pieces",
         "requests",
+        "size",
         "stream",
         "transport",
         "tunnel",
@@ -87,7 +87,8 @@ class Upstream(asyncio.Protocol):
         self.error: ResponseError | None = None
         self.interims: list[ResponseHead] | None = None
         self.pieces: list[bytes] = []
-        self.held = 0
+        self.size = 0
+        """Bytes of the body that have come, where they did not come with the head."""
         self.left = 0
         self.is_complete = False
         self.has_ended = False
@@ -355,14 +356,19 @@ class Upstream(asyncio.Protocol):
         self._pass([data])
 
     def _pass(self, pieces: list[bytes]) -> None:
+        self.size += sum(map(len, pieces))
         if self.stream is not None:
             self.stream(pieces)
             return
         self.pieces += pieces
-        self.held += sum(map(len, pieces))
-        if self.held >= HIGH_WATER:
+        if self.size >= HIGH_WATER:
             self.pause_reading()
         self._wake()
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the answer's body that have come."""
+        return len(self.pieces[0]) if self._came_whole else self.size
 
     @property
     def trailer(self) -> bytes:

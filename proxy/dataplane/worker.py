@@ -31,6 +31,7 @@ from proxy.core.messages import (
     Message,
     PoolNews,
     ProbePassed,
+    ReopenLogs,
     Report,
     RoutePart,
     Snapshot,
@@ -40,6 +41,7 @@ from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router, last_hop
 from proxy.core.settings import Limits, Settings, Timeouts
+from proxy.dataplane.accesslog import AccessLog, follow_log
 from proxy.dataplane.control import Control
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.downstream import Downstream
@@ -90,6 +92,7 @@ class Worker:
         self.reception = Reception(self, places or Places())
         self.suspects: dict[Downstream, Sounding] = {}
         self.outbox = Outbox(loop)
+        self.access_log: AccessLog | None = None
         self.is_draining = self.closes_idle = False
         self.done = asyncio.Event()
         self.ending = Ending(self)
@@ -149,6 +152,8 @@ class Worker:
                 self.pools[message.pool].probe_passed(backend, monotonic())
         elif isinstance(message, RoutePart):
             self._routes.take(message)
+        elif isinstance(message, ReopenLogs) and self.access_log is not None:
+            self.access_log.file.reopen()
         elif isinstance(message, Drain):
             self.ending.begin(message.timeout, closes_idle=message.closes_idle)
 
@@ -166,6 +171,7 @@ class Worker:
     def _configure(self, settings: Settings, snapshot: Snapshot) -> None:
         now = monotonic()
         self.limits, self.timeouts = settings.limits, settings.timeouts
+        self.access_log = follow_log(self.access_log, settings.access_log, self.rng)
         self.reception.configure(settings)
         self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
@@ -224,6 +230,8 @@ class Worker:
             client.expire()
         for sounding in list(self.suspects.values()):
             sounding.sound()
+        if self.access_log is not None:
+            self.access_log.file.flush()
         self.reception.look()
         if self.departed:
             self.departed.sweep()
@@ -266,6 +274,7 @@ class Worker:
             refused=dict(self.stats.refused),
             client_aborts=self.stats.client_aborts,
             turned_away=dict(self.stats.turned_away),
+            log_dropped=self.access_log.dropped if self.access_log is not None else 0,
             unknown_outcomes=dict(self.stats.unknown_outcomes),
             keyed=dict(self.stats.keyed),
             final=final,

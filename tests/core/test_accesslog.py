@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.accesslog import FLAGS, NAMES, Entry, Lines, Record, fault_of, flags_of, redact
+from proxy.core.accesslog import FLAGS, NAMES, Entry, Lines, Record, fault_of, flags_of, redact, result_of
 from proxy.core.http1 import RequestHead
-from proxy.core.retry import Outcome, Progress, answered
+from proxy.core.retry import Outcome, answered
 from proxy.core.settings import AccessLogSettings, Limits
 from proxy.errors import ErrorKind
 
@@ -23,10 +23,10 @@ NOON = 1_767_960_000.25
 
 def tried_twice() -> Record:
     record = Record(10.0)
-    record.end("b1", 10.5, Outcome(ErrorKind.CONNECTION_REFUSED), 10.75)
+    record.end("b1", 10.5, result_of(Outcome(ErrorKind.CONNECTION_REFUSED)), 10.75)
     record.send(300, 10.8)
     record.judge(10.9)
-    record.end("b2", 10.75, answered(200, False), 11.0)
+    record.end("b2", 10.75, result_of(answered(200, False)), 11.0)
     return record
 
 
@@ -165,7 +165,7 @@ def test_each_failure_has_its_letters() -> None:
 def test_times_of_a_failed_attempt_count_to_its_end() -> None:
     record = Record(0.0)
     record.send(10, 1.5)
-    record.end("b", 1.0, Outcome(ErrorKind.HTTP_RESPONSE_TIMEOUT, progress=Progress.SENT), 4.0)
+    record.end("b", 1.0, "http_response_timeout", 4.0)
 
     assert [("b", 3.0, 0.5, 2.5, "http_response_timeout", 10)] == list(record.tried)
     assert 1.0 == record.wait
