@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 
 COMPILER = "mypy[mypyc]>=2.4,<3"
 HOT = [
+    "proxy/core/accesslog.py",
     "proxy/core/answers.py",
     "proxy/core/balancer.py",
     "proxy/core/breaker.py",

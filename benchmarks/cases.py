@@ -24,6 +24,8 @@ class LoadCase:
     routes: int = 1
     workers: int = 1
     leaves_out: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    """Proxies between which it compares; empty: all."""
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -76,6 +78,16 @@ class FailoverCase:
 
 
 Case = LoadCase | MemoryCase | FailoverCase
+LOGGING = "logging"
+"""This proxy with its access log on; it takes part where it is named."""
+
+
+def takes_part(case: Case, peer: str) -> bool:
+    """Whether a proxy is measured in this case."""
+    if isinstance(case, LoadCase) and case.only:
+        return peer in case.only
+    return peer not in (*case.leaves_out, LOGGING)
+
 
 _ALL: tuple[Case, ...] = (
     LoadCase("small-get-1", "small GET, 1 connection", connections=1),
@@ -98,6 +110,7 @@ _ALL: tuple[Case, ...] = (
     LoadCase("routes-1000", "small GET, 1,000 routes", requests="routes-1000", routes=1000, leaves_out=("relay",)),
     LoadCase("routes-10000", "small GET, 10,000 routes", requests="routes-10000", routes=10000, leaves_out=("relay",)),
     LoadCase("workers-2", "small GET, 2 workers", workers=2),
+    LoadCase("access-log", "small GET, with and without an access log", only=("proxy", LOGGING, "haproxy")),
     MemoryCase("memory-start", "memory after the start"),
     MemoryCase("memory-start-2", "memory after the start, 2 workers", workers=2),
     MemoryCase("memory-idle", "memory per idle client connection", holds="idle", connections=2000),

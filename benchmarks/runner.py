@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 
-from benchmarks.cases import Case, FailoverCase, LoadCase, MemoryCase
+from benchmarks.cases import Case, FailoverCase, LoadCase, MemoryCase, takes_part
 from benchmarks.failover import measure_failover
 from benchmarks.measurement import Measurement, Pace
 from benchmarks.memory import measure_memory
@@ -16,7 +16,7 @@ from benchmarks.steady import measure_load
 
 def run_case(case: Case, peers: list[str], pace: Pace) -> Iterator[Measurement]:
     """All rounds of a case. The first proxy of a round is the second of the one before."""
-    peers = [peer for peer in peers if peer not in case.leaves_out]
+    peers = [peer for peer in peers if takes_part(case, peer)]
     hopeless: dict[str, str] = {}
     for number in range(_rounds_of(case, pace)):
         shift = number % len(peers) if peers else 0

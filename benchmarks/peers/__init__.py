@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers import aiohttp_pair, caddy, compiled, envoy, haproxy, nginx, proxy, relay
+from benchmarks.peers import aiohttp_pair, caddy, compiled, envoy, haproxy, logging, nginx, proxy, relay
 from benchmarks.peers.contract import Peer
 
 PEERS: dict[str, Peer] = {
@@ -14,6 +14,7 @@ PEERS: dict[str, Peer] = {
     "caddy": caddy,
     "aiohttp": aiohttp_pair,
     "relay": relay,
+    "logging": logging,
 }
 """All of them, in the order in which tables show them."""
 

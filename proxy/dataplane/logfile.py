@@ -126,7 +126,7 @@ class LogFile:
         self._failing = error is not None
         if error is not None:
             fields = {"file": self._path, "error": error.strerror}
-            log.error("the access log can't be written: lines are dropped", extra={"fields": fields})
+            log.warning("the access log can't be written: lines are dropped", extra={"fields": fields})
         else:
             log.info("the access log is written again", extra={"fields": {"file": self._path, "dropped": self.dropped}})
 

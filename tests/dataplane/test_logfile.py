@@ -98,7 +98,7 @@ def test_a_file_that_can_not_be_written_is_said_once_and_tried_again(
         file.close()
 
     assert 3 == file.dropped
-    assert ["ERROR", "INFO"] == [record.levelname for record in caplog.records]
+    assert ["WARNING", "INFO"] == [record.levelname for record in caplog.records]
     assert "kept\n" == (folder / "access.log").read_text()
 
 
