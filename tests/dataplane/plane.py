@@ -230,8 +230,9 @@ class Plane:
         """All connections to the Backend, in the order of their opening."""
 
     def begin_anew(self) -> None:
-        """Close what is idle, and forget what was."""
-        self.home.close()
+        """Close what is idle, and forget what was: also that the Backend has sent bytes out of turn."""
+        self.home.clear()
+        self.home._distrusted_until = 0.0
         self.upstreams = []
         self.loop.later.clear()
         self.loop.turn()
