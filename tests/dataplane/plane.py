@@ -235,6 +235,7 @@ class Plane:
         self.home._distrusted_until = 0.0
         self.upstreams = []
         self.loop.later.clear()
+        self.loop.connecting.clear()
         self.loop.turn()
 
     def client(self) -> Wire:

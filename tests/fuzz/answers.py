@@ -94,9 +94,9 @@ class AnswerFuzz:
         """Ask once more on the same connection; whether the Backend was asked."""
         plane = self._plane
         before = {id(wire): len(wire.written) for wire in plane.upstreams}
-        if not plane.idle:
-            plane.open_upstream()
         client.hear(CANARY)
+        if plane.loop.connecting:
+            plane.connect()
         asked = [wire for wire in plane.upstreams if wire.written[before.get(id(wire), 0) :].startswith(CANARY[:20])]
         for wire in asked:
             wire.hear(CANARY_ANSWER)
