@@ -10,6 +10,7 @@ import contextlib
 import errno
 import socket
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,15 @@ def bind_admin(address: Address, inheritance: Inheritance | None = None) -> Boun
         return BoundListener("admin", Address(host, port), (bound,))
     except (OSError, UnicodeError) as error:
         raise StartError(_explain("admin", address, error)) from error
+
+
+def bound_addresses(listeners: Iterable[ListenerSettings]) -> list[Any]:
+    """Where these would be bound, as `getsockname` would say; those that can't be resolved are left to fail later."""
+    found = []
+    for one in listeners:
+        with contextlib.suppress(OSError, UnicodeError):
+            found.append(one.address.path or _resolve(one.address)[1])
+    return found
 
 
 def is_there(owner: str, address: Address, inheritance: Inheritance) -> bool:

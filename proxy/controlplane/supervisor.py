@@ -28,7 +28,7 @@ from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.registry import BackendRecord, Change, Registry
 from proxy.controlplane.reload import Json, Reader, Reloader
-from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener
+from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
 from proxy.controlplane.takeover import Predecessors
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
@@ -106,7 +106,7 @@ class Supervisor:
         inheritance = inheritance or Inheritance()
         with contextlib.ExitStack() as undo, contextlib.closing(inheritance):
             undo.callback(self.predecessors.close)
-            self.predecessors.collect(inheritance)
+            self.predecessors.collect(inheritance, bound_addresses(settings.listeners))
             for one in settings.listeners:
                 self.listeners.append(bind_listener(one, settings.workers, inheritance))
                 undo.callback(self.listeners[-1].close)
@@ -125,6 +125,8 @@ class Supervisor:
             self.notifier.begin(self._status)
             self._keeper.obey(self.settings)
             self._checker.begin()
+            # Not to be cut short: whom we have met must hear from us, also if that is to stop.
+            await self.predecessors.lead()
             beginning = self._loop.create_task(self._begin())
             stopping = self._loop.create_task(self._stopping.wait())
             await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -148,7 +150,6 @@ class Supervisor:
 
     async def _begin(self) -> None:
         """Start the workers; where others serve already, once the first probes are in, and then let those go."""
-        await self.predecessors.lead()
         if self.predecessors:
             await self._checker.first_round(FIRST_ROUND)
         self.fleet.start()

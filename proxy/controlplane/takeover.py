@@ -14,14 +14,14 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from proxy.controlplane.inheritance import Heirloom, Inheritance
 from proxy.core.messages import Report
-from proxy.core.takeover import LINE_MAX, PREFIX, Offer, Order, Word, from_line, to_line
+from proxy.core.takeover import LINE_MAX, Offer, Order, Word, from_line, mark, read_name, to_line
 from proxy.logs import say
 
 log = logging.getLogger(__name__)
@@ -46,41 +46,39 @@ class Meeting:
 
     pid: int
     connection: socket.socket
-    sockets: list[socket.socket]
+    inodes: frozenset[int]
+    """Of its sockets."""
     rest: bytes
     """What it said after the offer."""
 
-    def close(self) -> None:
-        """Leave it as it was."""
-        self.connection.close()
-        for one in self.sockets:
-            one.close()
+
+def meet_orphans(inheritance: Inheritance, pids: Collection[int], marks: Collection[str] = ()) -> list[Meeting]:
+    """The orphaned workers with these process ids, and those that serve at addresses with these marks.
+
+    Another proxy's are not disturbed: its own supervisor may be looking for them just now. Sockets go into the
+    inheritance.
+    """
+    names = [name for name, pid, served in _orphans() if pid in pids or not served.isdisjoint(marks)]
+    return [meeting for name in names if (meeting := _meet(name, inheritance)) is not None]
 
 
-def meet_orphans(wanted: Container[int] | None = None) -> list[Meeting]:
-    """The orphaned workers of our user on this machine that answer: all, or those with these process ids."""
-    names = [name for pid, name in _orphans() if wanted is None or pid in wanted]
-    return [meeting for name in names if (meeting := _meet(name)) is not None]
-
-
-def _orphans() -> Iterator[tuple[int, str]]:
-    """Process ids, and names of the sockets that they listen on."""
+def _orphans() -> Iterator[tuple[str, int, frozenset[str]]]:
+    """All that wait on this machine: names, process ids, marks."""
     for line in Path("/proc/self/net/unix").read_text(errors="replace").splitlines():
         flags, name = line.split(" ")[3], line.rpartition(" ")[2]
-        if flags == LISTENING and name.startswith(f"@{PREFIX}"):
-            pid = name.removeprefix(f"@{PREFIX}").partition("/")[0]
-            if pid.isdigit():
-                yield int(pid), name
+        known = read_name(name[1:]) if flags == LISTENING and name.startswith("@") else None
+        if known is not None:
+            yield name, *known
 
 
-def _meet(name: str) -> Meeting | None:
+def _meet(name: str, inheritance: Inheritance) -> Meeting | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(ANSWER_LIMIT)
         connection.connect(f"\0{name[1:]}")
         pid, user = _peer_of(connection)
         if user == os.geteuid():
-            return _hear_offer(pid, connection)
+            return _hear_offer(pid, connection, inheritance)
     except (OSError, ValueError) as error:
         say(log, logging.WARNING, "an orphaned worker does not answer", socket=name, error=error)
     connection.close()
@@ -94,13 +92,16 @@ def _peer_of(connection: socket.socket) -> tuple[int, int]:
     return pid, user
 
 
-def _hear_offer(pid: int, connection: socket.socket) -> Meeting:
-    """Raises ValueError for what is none; the connection is left open."""
+def _hear_offer(pid: int, connection: socket.socket, inheritance: Inheritance) -> Meeting:
+    """Raises ValueError for what is none; the connection is left open.
+
+    The sockets are still accepted on: whatever sets one of them to block (`settimeout`, `dup`) stops a worker.
+    """
     data, descriptors, _, _ = socket.recv_fds(connection, OFFER_MAX, SOCKETS_MAX)
-    sockets = []
+    inodes = frozenset(os.fstat(fd).st_ino for fd in descriptors)
     for fd in descriptors:
         os.set_inheritable(fd, False)
-        sockets.append(socket.socket(fileno=fd))
+        inheritance.add(Heirloom(socket.socket(fileno=fd)))
     try:
         while b"\n" not in data and (more := connection.recv(OFFER_MAX)):
             data += more
@@ -108,10 +109,8 @@ def _hear_offer(pid: int, connection: socket.socket) -> Meeting:
         promised = from_line(Offer, line).sockets
     except (OSError, ValueError):
         promised = -1
-    if promised == len(sockets):
-        return Meeting(pid, connection, sockets, rest)
-    for one in sockets:
-        one.close()
+    if promised == len(descriptors):
+        return Meeting(pid, connection, inodes, rest)
     raise ValueError("the offer is not whole")
 
 
@@ -141,8 +140,6 @@ class Predecessor(asyncio.Protocol):
 
     async def lead(self, meeting: Meeting) -> None:
         """Go on with the connection that the meeting began."""
-        for one in meeting.sockets:
-            one.close()
         self._buffer = meeting.rest
         await self._loop.create_unix_connection(lambda: self, sock=meeting.connection)
         self.data_received(b"")
@@ -150,7 +147,7 @@ class Predecessor(asyncio.Protocol):
     def drain(self, order: Order) -> None:
         """Have it finish what it does."""
         self._order = order
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(to_line(order))
 
     def kill(self) -> None:
@@ -227,23 +224,19 @@ class Predecessors:
         for pid in pids:
             self._worker(pid)
 
-    def collect(self, inheritance: Inheritance) -> None:
-        """Meet all orphans, and put their sockets into the inheritance."""
-        self._meetings = meet_orphans()
-        for meeting in self._meetings:
-            for one in meeting.sockets:
-                inheritance.add(Heirloom(one.dup()))
+    def collect(self, inheritance: Inheritance, addresses: Iterable[Any]) -> None:
+        """Meet the orphans that are expected or serve at these addresses; their sockets go into the inheritance."""
+        self._meetings = meet_orphans(inheritance, self._workers, [mark(one) for one in addresses])
 
     def choose(self, used: Iterable[socket.socket]) -> None:
         """Leave those orphans alone of whose sockets none is used: they are another proxy's."""
         ours = {os.fstat(one.fileno()).st_ino for one in used}
         chosen = []
         for meeting in self._meetings:
-            theirs = {os.fstat(one.fileno()).st_ino for one in meeting.sockets}
-            if meeting.pid in self._workers or ours & theirs:
+            if meeting.pid in self._workers or ours & meeting.inodes:
                 chosen.append(meeting)
             else:
-                meeting.close()
+                meeting.connection.close()
         self._meetings = chosen
 
     async def lead(self) -> None:
@@ -254,14 +247,15 @@ class Predecessors:
             for meeting in meetings:
                 worker = self._worker(meeting.pid)
                 if worker is None:
-                    meeting.close()
+                    meeting.connection.close()
                 else:
                     await worker.lead(meeting)
             missing = {pid for pid in self.pids() if not self._workers[pid].is_led}
             if not missing or self._loop.time() > late:
                 break
             await asyncio.sleep(ASK_AGAIN)
-            self._meetings = await asyncio.to_thread(meet_orphans, missing)
+            with contextlib.closing(Inheritance()) as known:
+                self._meetings = await asyncio.to_thread(meet_orphans, known, missing)
         if self._workers:
             say(log, logging.INFO, "taking over", workers=len(self._workers), silent=len(missing))
 
@@ -302,7 +296,7 @@ class Predecessors:
         """Leave those that still live to themselves."""
         self._cancel_end()
         for meeting in self._meetings:
-            meeting.close()
+            meeting.connection.close()
         for worker in self._workers.values():
             worker.close()
 

@@ -63,12 +63,17 @@ class Control(asyncio.Protocol):
             self._lost()
 
     async def first_snapshot(self, is_there: Callable[[], bool]) -> None:
-        """Wait for the first Snapshot. Raises SystemExit if the supervisor goes away before."""
+        """Wait for the first Snapshot. Raises SystemExit if the supervisor goes away before.
+
+        What came with it is heeded, too: whoever begins to serve must know which Breakers are open.
+        """
         while not is_there():
             if self.is_alone:
                 raise SystemExit(1)
             self._arrived.clear()
             await self._arrived.wait()
+        while self._is_working:
+            await asyncio.sleep(0)
 
     def send(self, message: Message) -> None:
         """Tell the supervisor, if it is there and listens."""

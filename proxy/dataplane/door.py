@@ -72,6 +72,11 @@ class Door:
         """Of the listening socket."""
         return self._sock.fileno()
 
+    @property
+    def bound(self) -> Any:
+        """Its address."""
+        return self._sock.getsockname()
+
     def open(self) -> None:
         """Begin to accept."""
         self._sock.setblocking(False)

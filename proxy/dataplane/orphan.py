@@ -15,10 +15,10 @@ import socket
 import struct
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from proxy.core.messages import Message, Report
-from proxy.core.takeover import PREFIX, Offer, Order, Word, from_line, to_line
+from proxy.core.takeover import Offer, Order, Word, from_line, mark, name_of, to_line
 
 if TYPE_CHECKING:
     from proxy.dataplane.worker import Worker
@@ -44,17 +44,19 @@ class Orphan:
 
     def begin(self) -> None:
         """The supervisor is gone."""
-        if self._task is None:
+        if not self._worker.reception.doors:
+            # Nobody could want it: it has nothing to offer.
+            self._worker.ending.begin(0.0, closes_idle=True)
+        elif self._task is None:
             self._task = self._worker.loop.create_task(self._run())
 
     async def _run(self) -> None:
-        """Wait for heirs, one after the other, until this process ends."""
+        """Wait for heirs, one after the other, until this process ends. Who is led is not to be found."""
         while True:
             try:
-                with _listen() as listener:
-                    while True:
-                        heir, _ = await self._worker.loop.sock_accept(listener)
-                        await self._follow(heir)
+                with _listen([door.bound for door in self._worker.reception.doors if door.is_open]) as listener:
+                    heir, _ = await self._worker.loop.sock_accept(listener)
+                await self._follow(heir)
             except OSError as error:
                 log.warning("nobody can take over from here for now", extra={"fields": {"error": error.strerror}})
                 await asyncio.sleep(AGAIN)
@@ -135,13 +137,12 @@ class Heir(asyncio.Protocol):
                 await asyncio.wait_for(self._closed.wait(), LAST_WORDS)
 
 
-def _listen() -> socket.socket:
-    """The random part: nobody can take the name of a process that is yet to be orphaned."""
+def _listen(bound: list[Any]) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.bind(f"\0{PREFIX}{os.getpid()}/{secrets.token_hex(8)}")
-        sock.listen(4)
+        sock.bind(f"\0{name_of(os.getpid(), secrets.token_hex(4), map(mark, bound))}")
+        sock.listen(1)
     except OSError:
         sock.close()
         raise

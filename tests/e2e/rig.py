@@ -165,6 +165,8 @@ class Rig:
         self.folder = folder
         self.backends: dict[str, SampleBackend] = {}
         self._clients: list[Client] = []
+        self.expected: list[str] = []
+        """Parts of lines of the log that speak of a mistake which the test makes on purpose."""
 
     # Starting
 
@@ -208,7 +210,8 @@ class Rig:
     def mistakes(self) -> list[str]:
         """Lines of logs that speak of a mistake of ours."""
         lines = [line for log in self.folder.glob("*.log") for line in log.read_text().splitlines()]
-        return [line for line in lines if "Traceback" in line or " error " in line.lower()]
+        lines = [line for line in lines if "Traceback" in line or " error " in line.lower()]
+        return [line for line in lines if not any(part in line for part in self.expected)]
 
     def addresses(self) -> list[Json]:
         """The backends as a config lists them."""
