@@ -72,7 +72,7 @@ class Control(asyncio.Protocol):
                 raise SystemExit(1)
             self._arrived.clear()
             await self._arrived.wait()
-        while self._is_working:
+        while self._is_working:  # noqa: ASYNC110 - each turn of the loop brings the next message
             await asyncio.sleep(0)
 
     def send(self, message: Message) -> None:
