@@ -69,8 +69,6 @@ def _refuse_change(settings: Settings, running: Settings, document: Document) ->
     for path, was, now in (
         (("admin", "address"), running.admin.address, settings.admin.address),
         (("state_dir",), running.state_dir, settings.state_dir),
-        (("listeners",), running.listeners, settings.listeners),
-        (("workers",), running.workers, settings.workers),
     ):
         if was != now:
             document.add(Finding(path, "can't be changed while the proxy runs: restart it"))

@@ -60,7 +60,10 @@ class Channel(asyncio.Protocol):
         self._drain: Drain | None = None
 
     def send(self, message: ToAll | Drain) -> None:
-        """Send now, or when the worker reads again. A ProbePassed that can't be sent is dropped: another will come."""
+        """Send now, or when the worker reads again.
+
+        A ProbePassed that can't be sent is dropped, for another will come; a LastCall too, for a Drain will.
+        """
         if self._transport is None:
             return
         if not self._is_full:

@@ -1,303 +1,27 @@
-"""The worker processes: started, told the state of the world, replaced when they die, drained at the end.
+"""The workers: as many as shall be, led together, and drained at the end.
 
-A Fleet knows processes and channels; what messages mean is the supervisor's matter.
+What one of them is, and who takes its place when it dies, is in `place`. The supervisor owns the Fleet.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import signal
-import site
-import socket
-import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Sequence
+from itertools import count as count_from
+from itertools import islice
 
-from proxy.controlplane.channel import Channel, RouteBook
-from proxy.controlplane.notify import VARIABLES
+from proxy.controlplane.channel import RouteBook
+from proxy.controlplane.place import COMMAND, Owner, Worker
 from proxy.controlplane.sharing import SharedMemory
 from proxy.controlplane.sockets import BoundListener
-from proxy.core.messages import Applied, BreakerNews, Drain, Message, Snapshot, Started, ToAll
+from proxy.core.messages import Drain, ToAll
 from proxy.logs import say
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-P", "-m", "proxy.dataplane.worker")
-"""-P: something else named `proxy` in the current folder must not be run in our place."""
-PACKAGES = str(Path(__file__).parents[2])
-"""Where our package is."""
-SETTLED_AFTER = 3.0
-"""Seconds after its start from which the death of a worker that serves begins a new series."""
-BACK_OFF = 0.25
-"""Seconds before the second restart of a series; the first comes at once, each later one takes twice as long."""
-BACK_OFF_MAX = 8.0
-PAUSE_FROM = 1.0
-"""From this wait on, a dead worker's sockets refuse, so that its share of new connections goes to the others."""
-LOUD_FROM = 3
-"""Deaths in a series from which on the log says so."""
-START_LIMIT = 30
-"""Seconds for a worker to begin to serve."""
-HANG_UP_LIMIT = 2.0
-"""Seconds between the end of a process and of its control socket, whichever is first."""
 GRACE = 2.0
 """Seconds over `drain_timeout` before workers that drain are killed."""
-
-
-class Owner(Protocol):
-    """What a Fleet asks of the supervisor, and tells it."""
-
-    def snapshot(self) -> Snapshot:
-        """The state of the world as it is now."""
-
-    def openings(self) -> Iterable[BreakerNews]:
-        """What a worker that begins must be told after its first Snapshot."""
-
-    def worker_timeout(self) -> float:
-        """Seconds without a word (Reports come every second) after which a worker is taken for hung and killed."""
-
-    def take(self, message: Message) -> None:
-        """A worker said this."""
-
-    def lost(self, worker: int) -> None:
-        """A worker's process has ended, and everything that it said has been taken."""
-
-
-def _environment() -> dict[str, str]:
-    """Ours, so that a worker finds our package where it is not installed but run from its source.
-
-    Not what a service manager means for us alone.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    if PACKAGES not in site.getsitepackages():
-        paths = [environment.get("PYTHONPATH", ""), PACKAGES]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return environment
-
-
-def next_delay(deaths: int) -> float:
-    """Seconds before the restart that follows the last of so many deaths in a series."""
-    return 0.0 if deaths <= 1 else min(BACK_OFF * 2.0 ** (deaths - 2), BACK_OFF_MAX)
-
-
-class Worker:
-    """One worker's place: its number and sockets stay, its process is replaced."""
-
-    def __init__(
-        self,
-        number: int,
-        listeners: Sequence[BoundListener],
-        command: Sequence[str],
-        owner: Owner,
-        *,
-        memory: SharedMemory,
-        book: RouteBook,
-    ) -> None:
-        self.number = number
-        self._memory = memory
-        self._book = book
-        self._listeners = listeners
-        self._command = command
-        self._owner = owner
-        self._loop = asyncio.get_running_loop()
-        # Of the process that runs now
-        self._process: asyncio.subprocess.Process | None = None
-        self._channel: Channel | None = None
-        self._silence = 0
-        self._began_at = 0.0
-        self.is_serving = False
-        self.settings_version = 0
-        """Of the settings that it has put in force."""
-        # Of the series of processes
-        self._deaths = 0
-        self.restarts = 0
-        self.has_served = False
-        # Orders
-        self._drain: Drain | None = None
-        self._stopping = asyncio.Event()
-        self._is_killed = False
-
-    def __repr__(self) -> str:
-        return f"<Worker {self.number} {'serving' if self.is_serving else 'not serving'} restarts={self.restarts}>"
-
-    @property
-    def pid(self) -> int | None:
-        """The process's number while it runs."""
-        return self._process.pid if self._process is not None else None
-
-    # Orders
-
-    def send(self, message: ToAll) -> None:
-        """Tell the process, if one runs; one that begins later gets the whole state anyway."""
-        if self._channel is not None:
-            self._channel.send(message)
-
-    def drain(self, order: Drain) -> None:
-        """Have the process finish what it does, and start no other."""
-        self._drain = order
-        self._stopping.set()
-        if self._channel is not None:
-            self._channel.send(order)
-
-    def kill(self) -> None:
-        """End the process now, and start no other."""
-        self._is_killed = True
-        self._stopping.set()
-        self._kill_process()
-
-    def _kill_process(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    # The series of processes
-
-    async def run(self) -> None:
-        """Run a process, and another when it dies, until drained or killed."""
-        while True:
-            try:
-                await self._run_once()
-            except Exception:
-                # Out of memory or descriptors, mostly. Whatever it was must not leave this place empty for good.
-                log.exception("a worker could not be run", extra={"fields": {"worker": self.number}})
-            if self._stopping.is_set():
-                return
-            await self._wait_before_restart()
-            if self._stopping.is_set():
-                return
-            self.restarts += 1
-
-    async def _wait_before_restart(self) -> None:
-        settled = self.is_serving and self._loop.time() - self._began_at >= SETTLED_AFTER
-        self.is_serving = False
-        self._deaths = 1 if settled else self._deaths + 1
-        delay = next_delay(self._deaths)
-        if self._deaths >= LOUD_FROM:
-            fields = {"worker": self.number, "deaths": self._deaths, "next_start_in": delay}
-            say(log, logging.ERROR, "a worker dies again and again", **fields)
-        if delay < PAUSE_FROM:
-            await self._pause(delay)
-            return
-        for listener in self._listeners:
-            listener.pause(self.number)
-        say(log, logging.WARNING, "worker stays away", worker=self.number, seconds=delay)
-        await self._pause(delay)
-        if not self._stopping.is_set():
-            for listener in self._listeners:
-                listener.resume(self.number)
-
-    async def _pause(self, delay: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay)
-
-    # One process
-
-    async def _run_once(self) -> None:
-        """Start a process and see it through to its end."""
-        gone = asyncio.Event()
-        self._memory.begin(self.number)
-        ours, theirs = socket.socketpair()
-        try:
-            ours.setblocking(False)
-            self._process = await self._spawn(theirs)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._began_at, self._silence = self._loop.time(), 0
-        self.settings_version = 0
-        _, self._channel = await self._loop.create_unix_connection(
-            lambda: Channel(self._received, gone.set, self._book), sock=ours
-        )
-        watchdog = self._loop.create_task(self._watch())
-        try:
-            self._brief(self._channel)
-            status = await self._see_through(self._process, gone)
-        finally:
-            watchdog.cancel()
-            self._channel.close()
-            self._process = self._channel = None
-            self._memory.clear(self.number)
-        self._note_end(status)
-        self._owner.lost(self.number)
-
-    async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
-        """A fresh interpreter, in a session of its own: Ctrl-C is the supervisor's to handle."""
-        arguments = ["--id", str(self.number), "--control", str(control.fileno()), "--counts", str(self._memory.fd)]
-        inherited = [control.fileno(), self._memory.fd]
-        for listener in self._listeners:
-            for sock in listener.of(self.number):
-                arguments += ["--listener", f"{listener.name}={sock.fileno()}"]
-                inherited.append(sock.fileno())
-        return await asyncio.create_subprocess_exec(
-            *self._command,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=inherited,
-            start_new_session=True,
-            env=_environment(),
-        )
-
-    def _brief(self, channel: Channel) -> None:
-        """What a process must know that has just begun, and orders that came meanwhile."""
-        channel.send(self._owner.snapshot())
-        for news in self._owner.openings():
-            channel.send(news)
-        if self._drain is not None:
-            channel.send(self._drain)
-        if self._is_killed:
-            self._kill_process()
-
-    async def _see_through(self, process: asyncio.subprocess.Process, gone: asyncio.Event) -> int:
-        """Wait for the process to end and for its last words; its exit status."""
-        ended = self._loop.create_task(process.wait())
-        hung_up = self._loop.create_task(gone.wait())
-        await asyncio.wait({ended, hung_up}, return_when=asyncio.FIRST_COMPLETED)
-        # Either follows the other at once. A process that hung up and lives on can't be led any more.
-        await asyncio.wait({ended, hung_up}, timeout=HANG_UP_LIMIT)
-        hung_up.cancel()
-        if not ended.done():
-            say(log, logging.ERROR, "a worker closed its control socket and lives on: killed", worker=self.number)
-            self._kill_process()
-        return await ended
-
-    async def _watch(self) -> None:
-        """Kill a process that does not begin to serve, or hangs.
-
-        Seconds are counted one by one, so that a machine that was suspended does not look like a silent worker.
-        """
-        while True:
-            await asyncio.sleep(1.0)
-            self._silence += 1
-            limit = self._owner.worker_timeout() if self.is_serving else START_LIMIT
-            if self._silence >= limit:
-                fields = {"worker": self.number, "pid": self.pid, "seconds": self._silence}
-                say(log, logging.ERROR, "a worker is silent: killed", **fields)
-                self._kill_process()
-                return
-
-    def _received(self, message: Message) -> None:
-        self._silence = 0
-        if isinstance(message, Started):
-            self.is_serving = self.has_served = True
-            say(log, logging.INFO, "worker serves", worker=self.number, pid=message.pid)
-        elif isinstance(message, Applied):
-            self.settings_version = message.settings_version
-        try:
-            self._owner.take(message)
-        except Exception:
-            log.exception("a worker's message was not understood", extra={"fields": {"worker": self.number}})
-
-    def _note_end(self, status: int) -> None:
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        if self._stopping.is_set():
-            say(log, logging.INFO, "worker ended", worker=self.number, how=how)
-        else:
-            say(log, logging.WARNING, "worker died", worker=self.number, how=how)
 
 
 class Fleet:
@@ -306,11 +30,17 @@ class Fleet:
     def __init__(
         self, listeners: Sequence[BoundListener], count: int, owner: Owner, command: Sequence[str] = COMMAND
     ) -> None:
-        self._memory, book = SharedMemory(), RouteBook()
-        self.workers = [
-            Worker(number, listeners, command, owner, memory=self._memory, book=book) for number in range(count)
-        ]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._memory, self._book = SharedMemory(), RouteBook()
+        self._listeners = listeners
+        self._command = command
+        self._owner = owner
+        self.workers = [self._place(number) for number in range(count)]
+        self._leaving: list[Worker] = []
+        self._restarts_before = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _place(self, number: int) -> Worker:
+        return Worker(number, self._listeners, self._command, self._owner, memory=self._memory, book=self._book)
 
     def __repr__(self) -> str:
         return f"<Fleet {self.workers}>"
@@ -332,30 +62,87 @@ class Fleet:
     @property
     def restarts(self) -> int:
         """How often a worker was replaced."""
-        return sum(worker.restarts for worker in self.workers)
+        return self._restarts_before + sum(worker.restarts for worker in self._all)
+
+    @property
+    def _all(self) -> list[Worker]:
+        return [*self.workers, *self._leaving]
+
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of all that run, those that finish what they do included."""
+        return tuple(worker.pid for worker in self._all if worker.pid is not None)
 
     def start(self) -> None:
         """Start all workers, and keep them running."""
-        self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
+        for worker in self.workers:
+            self._run(worker)
+
+    def _run(self, worker: Worker) -> None:
+        task = asyncio.create_task(worker.run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._retire(worker))
+
+    def _retire(self, worker: Worker) -> None:
+        if worker in self._leaving:
+            self._leaving.remove(worker)
+            self._restarts_before += worker.restarts
+            self._owner.retired(worker.number)
+
+    # Another number of workers
+
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the workers, if there were so many: of those there are, the first, and new ones.
+
+        A number is not given anew as long as anybody who bears it finishes what he does.
+        """
+        kept = [worker.number for worker in self.workers][:count]
+        taken = {worker.number for worker in self._all}
+        free = (number for number in count_from(0) if number not in taken)
+        return kept + list(islice(free, count - len(kept)))
+
+    def follow(self, numbers: Sequence[int], settings_version: int, seconds: float) -> None:
+        """Have these workers, each with the sockets that are its own now; those who go have so many seconds."""
+        for worker in [one for one in self.workers if one.number not in numbers]:
+            self.workers.remove(worker)
+            self._leaving.append(worker)
+            worker.drain(Drain(seconds, closes_idle=False))
+        for number in numbers:
+            if all(worker.number != number for worker in self.workers):
+                self.workers.append(self._place(number))
+                self._run(self.workers[-1])
+        for worker in self.workers:
+            worker.hand(settings_version)
+
+    # Orders to all
 
     def tell(self, message: ToAll, *, but: int | None = None) -> None:
         """Tell all workers, or all but one."""
-        for worker in self.workers:
+        for worker in self._all:
             if worker.number != but:
                 worker.send(message)
 
-    async def drain(self, seconds: float) -> None:
-        """Have all workers finish what they do; kill those that are not done in time."""
-        for worker in self.workers:
-            worker.drain(Drain(seconds))
-        late = await self._wait(seconds + GRACE)
+    async def drain(self, seconds: float, patience: float = 0.0) -> None:
+        """Have all workers finish what they do; kill those that are not done in time.
+
+        `patience`: seconds in which an idle connection may still ask once more.
+        """
+        if patience:
+            self._drain(Drain(seconds, closes_idle=False))
+            await self._wait(min(patience, seconds))
+        self._drain(Drain(max(0.0, seconds - patience)))
+        late = await self._wait(max(0.0, seconds - patience) + GRACE)
         if late:
             say(log, logging.WARNING, "workers did not end in time: killed", workers=late)
         await self.end()
 
+    def _drain(self, order: Drain) -> None:
+        for worker in self._all:
+            worker.drain(order)
+
     def kill(self) -> None:
         """End all workers now."""
-        for worker in self.workers:
+        for worker in self._all:
             worker.kill()
 
     async def end(self) -> None:

@@ -331,6 +331,14 @@ class Registry:
         """A worker has ended: keep its totals."""
         self.tally.lose(worker)
 
+    def retire_worker(self, worker: int) -> None:
+        """Nobody takes this worker's place: what it said of Breakers and panic is over."""
+        self.lose_worker(worker)
+        for pool in self.pools.values():
+            pool.panics.pop(worker, None)
+            for record in pool.backends.values():
+                record.breakers.pop(worker, None)
+
     def openings(self) -> list[BreakerNews]:
         """What a worker that begins must be told of Breakers that are not closed."""
         return [

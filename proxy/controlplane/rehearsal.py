@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
-from proxy.controlplane.fleet import COMMAND, Fleet
+from proxy.controlplane.fleet import Fleet
 from proxy.controlplane.handover import sockets_of
 from proxy.controlplane.inheritance import Inheritance
 from proxy.controlplane.legacy import Legacy, inherit
+from proxy.controlplane.place import COMMAND
 from proxy.controlplane.registry import Registry
 from proxy.controlplane.sockets import StartError, bind_admin, bind_listener, is_there
 from proxy.core.messages import BreakerNews, Message, Snapshot, Started
@@ -67,6 +68,9 @@ class Rehearsal:
 
     def lost(self, worker: int) -> None:
         self._lost.set()
+
+    def retired(self, worker: int) -> None:
+        """Nobody does, here."""
 
 
 def _try_addresses(settings: Settings, sockets: Inheritance) -> None:

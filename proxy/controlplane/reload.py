@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from proxy.controlplane.difference import Difference, difference
 from proxy.controlplane.notify import Notifier
+from proxy.controlplane.sockets import StartError
 from proxy.core.settings import Settings
 from proxy.logs import say
 
@@ -80,7 +81,7 @@ class Owner(Protocol):
         """Whether the proxy is about to end."""
 
     def obey(self, settings: Settings) -> int:
-        """Put these in force; the version under which workers will say that they have. Raises Rejected."""
+        """Put these in force; the version under which workers will say that they have. Raises StartError."""
 
     def late(self, version: int) -> list[int]:
         """The workers that serve and have not taken this version of the settings."""
@@ -166,7 +167,10 @@ class Reloader:
             raise NotNow("the proxy is draining")
         found = difference(before, settings)
         was_read = clock()
-        version = self._owner.obey(settings)
+        try:
+            version = self._owner.obey(settings)
+        except StartError as error:
+            raise Rejected([Fault(str(error))]) from None
         late = await self._wait(version)
         seconds = clock() - began
         self._owner.count_reload("success")

@@ -7,10 +7,12 @@ service manager has bound. Workers inherit them. What others have bound before u
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import socket
 import stat
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,13 @@ class BoundListener:
     workers: int = 1
     is_foreign: bool = False
     """Whether a service manager has bound it, who keeps it open whatever we do."""
+    shares: Mapping[int, tuple[socket.socket, ...]] | None = None
+    """By the number of the worker, once a reload has changed how many there are; before it follows from `sockets`."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of the workers that accept here."""
+        return tuple(range(self.workers) if self.shares is None else self.shares)
 
     @property
     def is_shared(self) -> bool:
@@ -46,6 +55,8 @@ class BoundListener:
 
     def of(self, worker: int) -> tuple[socket.socket, ...]:
         """A worker's own sockets: several where a program before us had more workers, so that no queue is forgotten."""
+        if self.shares is not None:
+            return self.shares.get(worker, ())
         return tuple(dict.fromkeys(self.sockets[worker :: self.workers]))
 
     def pause(self, worker: int) -> None:
@@ -61,16 +72,23 @@ class BoundListener:
             one.listen(BACKLOG)
 
     def close(self) -> None:
-        """Give the address up."""
+        """Give the address up. Workers may still accept who is connected already."""
         was_open = self.sockets[0].fileno() >= 0
         for one in self.sockets:
+            if was_open and not self.is_foreign:
+                _refuse_newcomers(one)
             one.close()
         if self.address.path and was_open and not self.is_foreign:
             Path(self.address.path).unlink(missing_ok=True)
 
 
-def bind_listener(settings: ListenerSettings, workers: int, inheritance: Inheritance | None = None) -> BoundListener:
-    """Bind one Listener for so many workers, or go on with the sockets that it has already."""
+def bind_listener(
+    settings: ListenerSettings, workers: int, inheritance: Inheritance | None = None, *, may_share: bool = False
+) -> BoundListener:
+    """Bind one Listener for so many workers, or go on with the sockets that it has already.
+
+    `may_share`: it is no mistake if we ourselves listen on its port already.
+    """
     try:
         inherited = _claim(f"listener {settings.name}", settings.address, inheritance)
         if inherited:
@@ -79,13 +97,22 @@ def bind_listener(settings: ListenerSettings, workers: int, inheritance: Inherit
             shared = _bind_unix(settings.address.path)
             return BoundListener(settings.name, settings.address, (shared,) * workers, workers)
         family, sockaddr = _resolve(settings.address)
-        with _reserve(family, sockaddr) as reserved:
+        with _reserve(family, sockaddr, may_share=may_share) as reserved:
             host, port = reserved.getsockname()[:2]
             sockaddr = (sockaddr[0], port, *sockaddr[2:])
             sockets = tuple(_bind_tcp(family, sockaddr, shared=True) for _ in range(workers))
         return BoundListener(settings.name, Address(host, port), sockets, workers)
     except (OSError, UnicodeError) as error:
         raise StartError(_explain(f"listener {settings.name}", settings.address, error)) from error
+
+
+def bind_beside(listener: BoundListener) -> socket.socket:
+    """One more socket for a Listener that has some."""
+    first = listener.sockets[0]
+    try:
+        return _bind_tcp(first.family, first.getsockname(), shared=True)
+    except OSError as error:
+        raise StartError(_explain(f"listener {listener.name}", listener.address, error)) from error
 
 
 def bind_admin(address: Address, inheritance: Inheritance | None = None) -> BoundListener:
@@ -157,14 +184,14 @@ def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
     return family, sockaddr
 
 
-def _reserve(family: socket.AddressFamily, sockaddr: tuple[Any, ...]) -> socket.socket:
+def _reserve(family: socket.AddressFamily, sockaddr: tuple[Any, ...], *, may_share: bool = False) -> socket.socket:
     """A socket that holds the port while the workers' are bound. It never listens, so it gets no connection.
 
     SO_REUSEPORT would let two proxies of one user share a port without a word. So a given port is first taken without
     it, which fails where anybody listens.
     """
     port = sockaddr[1]
-    if port:
+    if port and not may_share:
         _bind_tcp(family, sockaddr, shared=False).close()
     reserved = _open(family)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -217,6 +244,31 @@ def _remove_stale(path: str) -> None:
             caller.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink()
+
+
+SO_ATTACH_FILTER = 26
+NO_SYN = (
+    (0x30, 0, 0, 13),  # load the byte with the flags
+    (0x54, 0, 0, 0x12),  # of them SYN and ACK
+    (0x15, 0, 1, 0x02),  # just SYN?
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # let it pass
+)
+"""A filter for the packets of a listening socket (Linux's networking/filter): code, jump if true, if false, operand."""
+
+
+def _refuse_newcomers(sock: socket.socket) -> None:
+    """Let nobody begin to connect, but let those finish who have begun, for as long as anybody holds the socket.
+
+    Whoever connected between a worker's last look at the queue and the end of the socket would be reset. Now he asks
+    again within a second, and finds whoever listens then.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in NO_SYN))
+    with contextlib.suppress(OSError):
+        address = struct.pack("@HP", len(NO_SYN), ctypes.addressof(program))
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, address)
 
 
 EXPLANATIONS = {

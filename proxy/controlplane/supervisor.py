@@ -19,13 +19,15 @@ from time import monotonic
 from proxy.controlplane.admin import Admin
 from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
-from proxy.controlplane.fleet import COMMAND, Fleet
+from proxy.controlplane.fleet import Fleet
 from proxy.controlplane.handover import Handover, command
 from proxy.controlplane.inheritance import Inheritance
 from proxy.controlplane.keeper import Keeper
 from proxy.controlplane.legacy import Legacy, bequeath, inherit, of_predecessor, sockets_of
+from proxy.controlplane.listening import arrange
 from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.notify import Notifier
+from proxy.controlplane.place import COMMAND
 from proxy.controlplane.registry import BackendRecord, Change, Registry
 from proxy.controlplane.reload import Json, Reader, Reloader
 from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
@@ -218,11 +220,10 @@ class Supervisor:
         """What the next program must know."""
         if self.admin is None:
             raise RuntimeError("bind first")
-        pids = [worker.pid for worker in self.fleet.workers if worker.pid is not None]
         return replace(
             bequeath(self.registry),
             sockets=sockets_of(self.settings, self.listeners, self.admin),
-            pids=(*pids, *self.predecessors.pids()),
+            pids=(*self.fleet.pids(), *self.predecessors.pids()),
             restarts=self.restarts(),
         )
 
@@ -259,14 +260,21 @@ class Supervisor:
         return self._stopping.is_set()
 
     def obey(self, settings: Settings) -> int:
-        """Put other settings in force; the version under which workers will say that they have."""
+        """Put other settings in force; the version under which workers will say that they have. Raises StartError."""
+        numbers = self.fleet.numbers(settings.workers)
+        arrangement = arrange(self.listeners, self.settings, settings, numbers)
         self.registry.obey(settings, monotonic())
+        self.listeners[:] = arrangement.listeners
+        for removed in arrangement.removed:
+            removed.close()
         self._checker.follow(self.registry.records())
         self._admin.obey(settings.admin)
         self._keeper.obey(settings)
         self._memory.keep()
         self._publish()
-        return self.registry.settings_version
+        version = self.registry.settings_version
+        self.fleet.follow(numbers, version, settings.replaced_timeout)
+        return version
 
     def late(self, version: int) -> list[int]:
         """The workers that serve and have not taken this version of the settings."""
@@ -346,6 +354,10 @@ class Supervisor:
         """A worker's process has ended, and everything that it said has been taken."""
         self.registry.lose_worker(worker)
         self.reloader.look()
+
+    def retired(self, worker: int) -> None:
+        """A worker has finished what it did, and no other takes its place."""
+        self.registry.retire_worker(worker)
 
     # What probes say
 

@@ -109,6 +109,24 @@ class ReopenLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class Doors:
+    """Goes with listening sockets, in their order: a worker accepts on these and on no others."""
+
+    settings_version: int
+    """Of the settings that speak of these Listeners: to be heeded once they are in force."""
+    is_first: bool
+    is_last: bool
+    """Of the messages that together name all."""
+    names: tuple[str, ...]
+    """Of the Listeners."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastCall:
+    """Order to a worker: tell clients with each answer that their connection closes. All else goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """A worker serves: it has its listeners and its first Snapshot."""
 
@@ -216,8 +234,21 @@ class Report:
     """The worker's last Report before it ends."""
 
 
-Message = Snapshot | RoutePart | BreakerNews | ProbePassed | PoolNews | Drain | ReopenLogs | Started | Applied | Report
-ToAll = Snapshot | BreakerNews | ProbePassed | ReopenLogs
+Message = (
+    Snapshot
+    | RoutePart
+    | BreakerNews
+    | ProbePassed
+    | PoolNews
+    | Doors
+    | LastCall
+    | Drain
+    | ReopenLogs
+    | Started
+    | Applied
+    | Report
+)
+ToAll = Snapshot | BreakerNews | ProbePassed | LastCall | ReopenLogs
 """What all workers are told, and one that begins later need not hear."""
 
 K = TypeVar("K")

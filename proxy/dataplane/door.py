@@ -85,12 +85,13 @@ class Door:
         self._loop.add_reader(self._sock, self._fetch)
 
     def close(self) -> None:
-        """Accept no more. Who is half in goes on, but for those who have not said who they are."""
+        """Let in who waits, and no more. Who is half in goes on, but for those who have not said who they are."""
         if not self.is_open:
             return
         self.is_open = False
         if not self._is_full:
             self._loop.remove_reader(self._sock)
+        self._empty()
         self._sock.close()
         if self.settings.proxy_protocol:
             for task in self.opening:
@@ -123,6 +124,16 @@ class Door:
             if not self._host.has_room(sock.fileno()):
                 self._pause("too few descriptors are left")
                 return
+
+    def _empty(self) -> None:
+        """Who is in the queue has been told that it is connected, and nobody else may come to accept it."""
+        for _ in range(BACKLOG):
+            try:
+                sock, peer = self._sock.accept()
+            except OSError:
+                return
+            sock.setblocking(False)
+            self._let_in(sock, peer)
 
     def _pause(self, why: str) -> None:
         """Out of descriptors or memory: serve on, say it once; who waits is served when there is room again."""

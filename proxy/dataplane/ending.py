@@ -36,7 +36,7 @@ class Ending:
             self._cut = worker.loop.call_at(at, self._over.set)
         worker.closes_idle = worker.closes_idle or closes_idle
         if self._task is None:
-            worker.is_draining = True
+            worker.is_draining = worker.says_close = True
             self._task = worker.loop.create_task(self._run())
         for client in list(worker.connections):
             client.stop()

@@ -143,14 +143,14 @@ class Exchange(Asking):
 
     def _must_close(self) -> bool:
         is_unread = self._request.has_body if self._upload is None else not self._upload.is_complete
-        return not self._request.is_keep_alive or self._worker.is_draining or is_unread
+        return not self._request.is_keep_alive or self._worker.says_close or is_unread
 
     def _relay_plain(self) -> bool:
         """Pass on a whole plain answer that needs nothing more; False if it is not one."""
         client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
         response = cast("ResponseHead", upstream.head)
         is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
-        if not is_plain or self._pool.panic or self._worker.is_draining:
+        if not is_plain or self._pool.panic or self._worker.says_close:
             return False
         answer = b"".join((downstream_head(request, response, close=False), *upstream.pieces))
         client.send(answer)

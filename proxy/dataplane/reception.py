@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MOST_REFUSED = 1000
 """Refused connections that may linger so that they get their answer; with more, none is accepted for a while."""
 NOWHERE = Address()
+HANDSHAKE = 0.1
+"""Seconds for connections that have been begun to come into the queue, before it is emptied for the last time."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -29,13 +32,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Reception:
     """All Doors of one worker, and what they have in common."""
 
-    __slots__ = ("_descriptors", "_listeners", "_places", "_trusted", "_worker", "doors")
+    __slots__ = ("_closing", "_descriptors", "_listeners", "_places", "_trusted", "_worker", "doors")
 
     def __init__(self, worker: Worker, places: Places) -> None:
         self._worker = worker
         self._places = places
         self._descriptors = Descriptors()
         self.doors: list[Door] = []
+        self._closing: list[Door] = []
         self._listeners: dict[str, ListenerSettings] = {}
         self._trusted: tuple[Network, ...] = ()
 
@@ -57,11 +61,36 @@ class Reception:
         self.doors.append(door)
         door.open()
 
+    def hold(self, sockets: list[tuple[str, socket.socket]]) -> None:
+        """Accept on these from now on, each for the Listener of that name, and on no others. Who is inside stays."""
+        doors = {os.fstat(door.fileno()).st_ino: door for door in self.doors}
+        self.doors = []
+        for name, sock in sockets:
+            door = doors.pop(os.fstat(sock.fileno()).st_ino, None)
+            if door is None:
+                self.open(name, sock)
+                continue
+            sock.close()
+            door.settings = self._listeners.get(name, door.settings)
+            self.doors.append(door)
+        loop = asyncio.get_running_loop()
+        for door in doors.values():
+            self._closing.append(door)
+            loop.call_later(HANDSHAKE, self._close, door)
+
+    def _close(self, door: Door) -> None:
+        if door in self._closing:
+            self._closing.remove(door)
+            door.close()
+
     async def shut(self) -> None:
         """Accept nobody any more, and return when all who were accepted are inside."""
-        for door in self.doors:
+        doors = [*self.doors, *self._closing]
+        if any(door.is_open for door in doors):
+            await asyncio.sleep(HANDSHAKE)
+        for door in doors:
             door.close()
-        for door in self.doors:
+        for door in doors:
             await door.shut()
 
     def look(self) -> None:

@@ -28,6 +28,7 @@ from proxy.core.messages import (
     Applied,
     BreakerNews,
     Drain,
+    LastCall,
     Message,
     PoolNews,
     ProbePassed,
@@ -46,6 +47,7 @@ from proxy.dataplane.control import Control
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.ending import Ending
+from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.introduced import Introductions
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.outbox import Outbox
@@ -93,7 +95,8 @@ class Worker:
         self.suspects: dict[Downstream, Sounding] = {}
         self.outbox = Outbox(loop)
         self.access_log: AccessLog | None = None
-        self.is_draining = self.closes_idle = False
+        self.is_draining = self.closes_idle = self.says_close = False
+        self._handed: tuple[int, Pairs] = (0, [])
         self.done = asyncio.Event()
         self.ending = Ending(self)
         self.orphan = Orphan(self)
@@ -154,6 +157,8 @@ class Worker:
             self._routes.take(message)
         elif isinstance(message, ReopenLogs) and self.access_log is not None:
             self.access_log.file.reopen()
+        elif isinstance(message, LastCall):
+            self.says_close = True
         elif isinstance(message, Drain):
             self.ending.begin(message.timeout, closes_idle=message.closes_idle)
 
@@ -181,8 +186,22 @@ class Worker:
         self.router = self._routes.router(settings.routes, snapshot.routes_version)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
         self.settings_version = snapshot.settings_version
+        self._open_doors()
         if self.control is not None:
             self.control.send(Applied(self.number, snapshot.settings_version, monotonic() - now))
+
+    def _take_doors(self, settings_version: int, sockets: Pairs) -> None:
+        """These are all that there are, under settings that may be yet to come."""
+        for _, sock in self._handed[1]:
+            sock.close()
+        self._handed = (settings_version, sockets)
+        self._open_doors()
+
+    def _open_doors(self) -> None:
+        version, sockets = self._handed
+        if sockets and self.settings_version >= version and not self.is_draining:
+            self._handed = (version, [])
+            self.reception.hold(sockets)
 
     def _backend(self, pool: str, backend: str) -> Backend | None:
         known = self.pools.get(pool)
@@ -291,12 +310,16 @@ class Worker:
         else:
             self.ending.begin(ORPHAN_DRAIN, closes_idle=True)
 
-    async def serve(self, control: socket.socket, listeners: list[tuple[str, socket.socket]]) -> None:
+    async def serve(
+        self, control: socket.socket, doors: socket.socket | None, listeners: list[tuple[str, socket.socket]]
+    ) -> None:
         """Serve until drained."""
         self.control = led = await Control.over(control, self.heed, self.orphan.begin)
         await led.first_snapshot(lambda: self.snapshot_version > 0)
         for name, sock in listeners:
             self.reception.open(name, sock)
+        if doors is not None:
+            Handed(doors, self._take_doors)
         led.send(Started(self.number, os.getpid(), self.snapshot_version))
         led.send(self.report(monotonic()))
         self.sweep()
@@ -322,7 +345,8 @@ async def _main(arguments: argparse.Namespace) -> None:
     worker = Worker(arguments.id, loop, random.Random(), places)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, worker.obey_as_orphan)
-    await worker.serve(control, listeners)
+    doors = socket.socket(fileno=arguments.doors) if arguments.doors >= 0 else None
+    await worker.serve(control, doors, listeners)
 
 
 def main() -> None:
@@ -332,6 +356,7 @@ def main() -> None:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--listener", action="append", default=[])
     parser.add_argument("--counts", type=int, default=-1)
+    parser.add_argument("--doors", type=int, default=-1)
     configure(sys.stderr)
     _raise_file_limit()
     gc.set_threshold(50_000, 20, 100)

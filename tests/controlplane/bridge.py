@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--id")
     parser.add_argument("--control", type=int)
     parser.add_argument("--counts")
+    parser.add_argument("--doors", type=int)
     parser.add_argument("--listener", action="append", default=[])
     options = parser.parse_args()
 
@@ -27,15 +28,25 @@ def main() -> None:
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ, tap)
     selector.register(tap, selectors.EVENT_READ, control)
+    doors = socket.socket(fileno=options.doors)
+    selector.register(doors, selectors.EVENT_READ, "doors")
     listeners = [socket.socket(fileno=int(one.split("=")[1])) for one in options.listener]
     for listener in listeners:
         selector.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
             if key.data is None:
-                client, _ = key.fileobj.accept()
+                try:
+                    client, _ = key.fileobj.accept()
+                except BlockingIOError:
+                    continue
                 client.sendall(f"{options.id} {os.getpid()}\n".encode())
                 client.close()
+                continue
+            if key.data == "doors":
+                # What it had before it may keep: nobody here accepts twice.
+                for fd in socket.recv_fds(doors, 65536, 253)[1]:
+                    selector.register(socket.socket(fileno=fd), selectors.EVENT_READ)
                 continue
             data = key.fileobj.recv(65536)
             if not data:

@@ -128,15 +128,17 @@ async def test_all_who_wait_are_let_in_though_more_come_than_one_turn_fetches(st
     assert AT_ONCE + 20 == len(street.host.inside)
 
 
-async def test_a_closed_door_lets_nobody_in(street: Street) -> None:
+async def test_a_door_that_closes_lets_in_who_waits_and_nobody_else(street: Street) -> None:
+    """Who waits has been told by the kernel that it is connected."""
     street.door.open()
-    street.come(b"")
+    street.come(b"", b"")
     street.door.close()
     street.door.look()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    with pytest.raises(ConnectionRefusedError):
+        street.come(b"")
+    await street.host.until(lambda: not street.door.opening)
 
-    assert [] == street.host.inside
+    assert 2 == len(street.host.inside)
     assert "<Door web>" == repr(street.door)
 
 

@@ -137,9 +137,9 @@ class Proxy:
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    def worker_of(self, client: Client) -> int:
-        """The worker that has accepted this connection."""
-        host, _, port = self.address.rpartition(":")
+    def worker_of(self, client: Client, address: str = "") -> int:
+        """The worker that has accepted this connection; of another listener than the first if so said."""
+        host, _, port = (address or self.address).rpartition(":")
         inode = _inode(int(port), client.port)
         for pid in self.workers():
             for link in Path(f"/proc/{pid}/fd").iterdir():
