@@ -17,6 +17,7 @@ from dataclasses import replace
 from time import monotonic
 
 from proxy.controlplane.admin import Admin
+from proxy.controlplane.change import log_change
 from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
 from proxy.controlplane.fleet import Fleet
@@ -372,7 +373,7 @@ class Supervisor:
     def _carry_out(self, changes: list[Change]) -> None:
         """Log what changed; tell workers and remember it where it did not come from them."""
         for change in changes:
-            _log_change(change)
+            log_change(change)
         if any(change.subject in TOLD for change in changes):
             self._memory.keep()
             if self._publishing is None:
@@ -386,15 +387,3 @@ class Supervisor:
 
 TOLD = frozenset({"health", "admin", "weight"})
 """Subjects of Changes that are in a Snapshot."""
-
-
-ALARMING = frozenset({"down", "open", "true"})
-"""What a Change leads to where something fails: health, Breaker, panic."""
-
-
-def _log_change(change: Change) -> None:
-    fields = {"pool": change.pool, "backend": change.backend, "from": change.before, "to": change.after}
-    fields["reason"] = change.reason
-    shown = {name: value for name, value in fields.items() if value}
-    level = logging.WARNING if change.after in ALARMING else logging.INFO
-    say(log, level, f"{change.subject} changed", **shown)
