@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reload": ("proxy.cli.reload:reload", "Have a running proxy read its config anew; say what has changed."),
     "backend": ("proxy.cli.backend:backend", "Drain a backend, take it out, or let it serve again."),
     "status": ("proxy.cli.status:status", "Show pools and backends, and why those that are out are out."),
+    "failover": ("proxy.cli.switch:failover", "Make another backend of an active-passive pool the active one."),
+    "failback": ("proxy.cli.switch:failback", "Give the place back to the first backend in line that is well."),
     "schema": ("proxy.cli.schema:schema", "Print the JSON Schema of config files, for editors."),
 }
 """Where each command is, and what `--help` says of it."""

@@ -75,6 +75,7 @@ def table(pools: list[Json]) -> Iterator[str]:
             yield ""
         panic = "  PANIC: too few are well, so verdicts are not believed" if pool["panic"] else ""
         yield _cut(f"POOL {pool['name']}  {pool['available']} of {pool['total']} available{panic}", WIDTH)
+        yield from _place(pool)
         if pool.get("keys"):
             yield _cut(_keys(pool["keys"]), WIDTH)
         yield _row(HEADER)
@@ -87,6 +88,18 @@ def _keys(keys: Json) -> str:
     """How many idempotency keys the ledger holds, and of how many the outcome is open."""
     open_ones = [f"{keys[state]} {state}" for state in ("running", "unknown", "queued") if keys[state]]
     return ", ".join([f"  keys: {keys['kept']} of {_short(keys['most'])} kept", *open_ones])
+
+
+def _place(pool: Json) -> Iterator[str]:
+    """Who is active, where only one is, and what waits for a person."""
+    if pool["mode"] != "active-passive":
+        return
+    active = pool["active"] or f"nobody, soon {pool['switching_to']}"
+    yield _cut(f"  active: {active}{', put there by hand' if pool['pinned'] else ''}", WIDTH)
+    pending = pool["pending"]
+    if pending is not None:
+        text = f"{pending['cause']} to {pending['to']} waits for approval: {pending['evidence']}"
+        yield from textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
 def _cells(backend: Json) -> tuple[str, ...]:

@@ -10,8 +10,11 @@ from typing import TypeVar
 from proxy.config.logs import AccessLog
 from proxy.config.models import Backend, Config, Listener, Pool, Route
 from proxy.config.policies import Block
+from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
+from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import (
@@ -32,6 +35,7 @@ from proxy.core.settings import (
     StaticAnswer,
     Timeouts,
 )
+from proxy.core.warmup import WarmupPolicy
 
 P = TypeVar("P")
 STANDARD = ("stdout", "stderr")
@@ -108,6 +112,10 @@ def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
         hash_on=pool.hash_on or HashOn(),
         overprovisioning=pool.overprovisioning,
         region=pool.region,
+        locality=None if pool.locality is None else LocalityPolicy(pool.locality.spill_below),
+        failover=_failover(pool),
+        warmup=WarmupPolicy(pool.slow_start),
+        damping=None if pool.damping is None else policy(DampingPolicy, pool.damping),
         timeouts=policy(Timeouts, defaults.timeouts, pool.timeouts),
         health=policy(HealthPolicy, defaults.health, pool.health),
         breaker=policy(BreakerPolicy, defaults.breaker, pool.breaker),
@@ -118,6 +126,13 @@ def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
         send_proxy_protocol=pool.send_proxy_protocol,
         idempotency=None if pool.idempotency is None else policy(IdempotencyPolicy, pool.idempotency),
     )
+
+
+def _failover(pool: Pool) -> FailoverPolicy | None:
+    block = pool.failover
+    if pool.mode != "active-passive":
+        return None
+    return FailoverPolicy(block.mode == "auto", block.after, block.failback is not None, block.failback or 0.0)
 
 
 def _backend(backend: Backend, limits: Limits) -> BackendSettings:

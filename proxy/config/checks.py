@@ -14,6 +14,7 @@ from proxy.config.build import address_of, policy
 from proxy.config.mistakes import Finding, Path, nearest, one_of
 from proxy.config.models import Config, Pool, Route
 from proxy.config.quantities import write_duration, write_share
+from proxy.config.serving import who_serves
 from proxy.config.shape import is_below
 from proxy.config.tree import Document
 from proxy.core.breaker import BreakerPolicy
@@ -133,6 +134,7 @@ def _pools(reading: Reading) -> Iterator[Finding]:
         yield from _backoff(reading, name, pool)
         yield from _probe(reading, name, pool)
         yield from _idempotency(reading, name, pool)
+        yield from who_serves(reading, name, pool)
 
 
 def _backends(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:

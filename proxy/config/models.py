@@ -6,7 +6,7 @@ The docstrings are what users read, in `docs/config.md` and in the JSON Schema. 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
@@ -38,12 +38,15 @@ from proxy.config.policies import (
     MOST,
     Block,
     Breaker,
+    Damping,
     Defaults,
     Duration,
     Ejection,
+    Failover,
     Health,
     Hold,
     ListenerLimits,
+    Locality,
     PoolLimits,
     PoolTimeouts,
     Retries,
@@ -102,12 +105,13 @@ AnyBackend = Annotated[Backend, short_for("address", BackendAddress, Backend)]
 class Pool(Block):
     """A named set of backends that can stand in for each other. Just the list does where nothing else is to be said."""
 
-    belongs_elsewhere = dict.fromkeys(
-        ("proxy_protocol",), "belongs to a listener; towards backends it is called 'send_proxy_protocol'"
-    )
+    belongs_elsewhere: ClassVar[dict[str, str]] = {
+        "proxy_protocol": "belongs to a listener; towards backends it is called 'send_proxy_protocol'",
+        "failback": "belongs in 'failover'",
+    }
 
-    mode: Annotated[str, choice("the mode", ["active-active"])] = "active-active"
-    """All backends of the lowest tier serve."""
+    mode: Annotated[str, choice("the mode", ["active-active", "active-passive"])] = "active-active"
+    """`active-active`: all backends of the lowest tier serve; `active-passive`: one does, the others stand by."""
     backends: Annotated[tuple[AnyBackend, ...], Field(min_length=1)]
     """Who serves."""
     balance: Annotated[str, choice("'balance'", list(ALGORITHMS))] = POOL.balance
@@ -118,6 +122,13 @@ class Pool(Block):
     """Above a tier's available share times this, the rest of the load goes to the next tier."""
     region: Annotated[str, REGION] = ""
     """Where this proxy stands."""
+    locality: Locality | None = Field(default_factory=lambda: None)
+    """Whether the own region serves first; without it, all regions are one."""
+    failover: Failover = Field(default_factory=Failover)
+    slow_start: Duration = POOL.warmup.duration
+    """A backend that is back begins with 10% of its weight and has all of it after this time; 0: at once."""
+    damping: Damping | None = Field(default_factory=lambda: None)
+    """What flapping costs; without it, nothing but what each failure costs."""
     timeouts: PoolTimeouts = Field(default_factory=PoolTimeouts)
     health: Health = Field(default_factory=Health)
     breaker: Breaker = Field(default_factory=Breaker)

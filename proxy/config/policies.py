@@ -11,11 +11,15 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from proxy.config.failback import FAILBACK
 from proxy.config.mistakes import nearest, quoted
 from proxy.config.names import CONDITION, PROBE_PATH, REGEX, STATUS_RANGE
 from proxy.config.quantities import DURATION, POSITIVE_DURATION, choice, or_word, rate, share, size, whole, wrong
+from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
+from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import HoldPolicy
@@ -29,6 +33,9 @@ HEALTH = HealthPolicy()
 BREAKER = BreakerPolicy()
 RETRIES = RetryPolicy()
 EJECTION = EjectionPolicy()
+FAILOVER = FailoverPolicy()
+LOCALITY = LocalityPolicy()
+DAMPING = DampingPolicy()
 
 Duration = Annotated[float, DURATION]
 Positive = Annotated[float, POSITIVE_DURATION]
@@ -239,6 +246,41 @@ class Hold(Block):
     """How long after the loss requests wait."""
     max_requests: Annotated[int, whole(0, MOST)] = HOLD.max_requests
     """Requests of one worker that may wait at a time; more are answered with 503."""
+
+
+class Locality(Block):
+    """The proxy's own region serves first. Needs the pool's `region`."""
+
+    prefer: Annotated[str, choice("what to prefer", ["region"])] = "region"
+    """Backends of the pool's own `region` go before all others."""
+    spill_below: Annotated[float, share(0, 1, above=True)] = LOCALITY.spill_below
+    """With a smaller share of the own region available, the rest of the load goes to the others, by weight."""
+
+
+class Failover(Block):
+    """One backend at a time is active; the others stand by. Only in a pool with `mode: active-passive`."""
+
+    mode: Annotated[str, choice("who decides", ["auto", "manual"])] = "auto"
+    """`auto`: when the active one is out, the first that is well takes over; `manual`: a person has to approve."""
+    after: Duration = FAILOVER.after
+    """How long the active one has to be out before, with `mode: auto`."""
+    failback: Annotated[float | None, FAILBACK] = FAILOVER.failback_after
+    """When who comes first gets its place back: at once, once it was well for so long, or if a person approves."""
+
+
+class Damping(Block):
+    """Flap damping: who goes up and down again and again stays out until it was quiet for long enough."""
+
+    penalty: Annotated[float, rate(1, 100_000)] = DAMPING.penalty
+    """What each transition adds to a backend's penalty, from well to unwell or back."""
+    half_life: Positive = DAMPING.half_life
+    """The time in which the penalty decays by half."""
+    suppress: Annotated[float, rate(1, 100_000)] = DAMPING.suppress
+    """From this penalty on a backend stays out …"""
+    reuse: Annotated[float, rate(1, 100_000)] = DAMPING.reuse
+    """… until it has decayed to this one."""
+    longest: Positive = DAMPING.longest
+    """Once it is quiet, a backend is back after this time, whatever it did before."""
 
 
 class Defaults(Block):

@@ -26,7 +26,8 @@ listeners: [127.0.0.1:8080]
 pools: {app: [127.0.0.1:9001, 127.0.0.1:9002]}
 ```
 
-`conf/` holds files to start from: `quickstart.yaml`, `routes.yaml`, and `tuned.yaml`, which writes every default out.
+`conf/` holds files to start from: `quickstart.yaml`, `routes.yaml`, `regions.yaml`, `active-passive.yaml`, and
+`tuned.yaml`, which writes every default out.
 
 - `failover-proxy check FILE` names every mistake in a file, with line and column; its exit code is 78 if there is one.
 - `failover-proxy schema` prints a JSON Schema, with which an editor completes keys and marks wrong values.
@@ -77,6 +78,9 @@ SECTIONS = (
     ("Limits", "`limits`"),
     ("Hold", "`hold`"),
     ("Idempotency", "`idempotency`"),
+    ("Failover", "`failover`"),
+    ("Locality", "`locality`"),
+    ("Damping", "`damping`"),
     ("Route", "`routes`"),
     ("Match", "`match`"),
     ("Answer", "`answer`"),
@@ -119,6 +123,8 @@ def _written(default: Any) -> str:
     """A default as a file in one line would say it."""
     if isinstance(default, list):
         return f"[{', '.join(map(_written, default))}]"
+    if isinstance(default, dict):
+        return f"{{{', '.join(f'{key}: {_written(value)}' for key, value in default.items())}}}"
     return default if isinstance(default, str) else json.dumps(default)
 
 

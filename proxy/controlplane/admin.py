@@ -16,11 +16,15 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from proxy import __version__
 from proxy.controlplane.dates import Dates
+from proxy.controlplane.governor import Refused
 from proxy.controlplane.guard import Guard
 from proxy.controlplane.metrics import metrics_registry
+from proxy.controlplane.orders import parse_failover
 from proxy.controlplane.problems import Problem, answer_with_problems
-from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
+from proxy.controlplane.records import BackendRecord, PoolRecord
+from proxy.controlplane.registry import Registry
 from proxy.controlplane.reload import NotNow, Rejected
+from proxy.controlplane.switching import Switching
 from proxy.controlplane.unreadable import ProblemRunner
 from proxy.controlplane.view import Json, View
 from proxy.core.messages import AdminState
@@ -40,6 +44,8 @@ GET   /v1/pools                           all pools with their backends
 GET   /v1/pools/POOL                      one pool
 GET   /v1/pools/POOL/backends/BACKEND     one backend, with its last probes
 PATCH /v1/pools/POOL/backends/BACKEND     {{"state": "ready|drain|maint"}} or {{"weight": 0 to {WEIGHT_MAX}, or null}}
+POST  /v1/pools/POOL/failover             {{"to": BACKEND}} is active from now on; without it, approve what is pending
+POST  /v1/pools/POOL/failback             the first in line that is well is active from now on
 POST  /v1/reload                          read the config anew; answers what has changed, or what is wrong
 """
 
@@ -48,6 +54,7 @@ class Control(Protocol):
     """What the endpoint needs of the supervisor."""
 
     registry: Registry
+    switching: Switching
 
     def readiness(self) -> str:
         """`ready`, or why not."""
@@ -102,6 +109,8 @@ class Admin:
                 web.get("/v1/pools/{pool}", self._get_pool),
                 web.get(backend, self._get_backend),
                 web.patch(backend, self._patch_backend),
+                web.post("/v1/pools/{pool}/failover", self._post_failover),
+                web.post("/v1/pools/{pool}/failback", self._post_failback),
                 web.post("/v1/reload", self._post_reload),
             ]
         )
@@ -137,6 +146,27 @@ class Admin:
             self._control.set_weight(record, wanted["weight"])
         return _answer(self._view.backend(record))
 
+    async def _post_failover(self, request: web.Request) -> web.Response:
+        pool = self._pool(request)
+        order = parse_failover(await request.read())
+        if order.to is not None:
+            _backend_named(order.to, pool)
+        try:
+            await self._control.switching.failover(pool, order.to, force=order.force)
+        except Refused as refused:
+            raise Problem(409, str(refused)) from None
+        return _answer(self._view.pool(pool))
+
+    async def _post_failback(self, request: web.Request) -> web.Response:
+        pool = self._pool(request)
+        if (await request.read()).strip() not in (b"", b"{}"):
+            raise Problem(400, "a failback has no body: it goes to the first in line that is well")
+        try:
+            await self._control.switching.failback(pool)
+        except Refused as refused:
+            raise Problem(409, str(refused)) from None
+        return _answer(self._view.pool(pool))
+
     async def _post_reload(self, request: web.Request) -> web.Response:
         try:
             return _answer(await self._control.reload())
@@ -154,11 +184,13 @@ class Admin:
         return pools[name]
 
     def _backend(self, request: web.Request) -> BackendRecord:
-        pool = self._pool(request)
-        name = request.match_info["backend"]
-        if name not in pool.backends:
-            raise Problem(404, f"no backend of {pool.settings.name} is named {name}; there are {_some(pool.backends)}")
-        return pool.backends[name]
+        return _backend_named(request.match_info["backend"], self._pool(request))
+
+
+def _backend_named(name: str, pool: PoolRecord) -> BackendRecord:
+    if name not in pool.backends:
+        raise Problem(404, f"no backend of {pool.settings.name} is named {name}; there are {_some(pool.backends)}")
+    return pool.backends[name]
 
 
 def _some(names: Collection[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from proxy.controlplane.probe import Prober
-from proxy.controlplane.registry import BackendRecord
+from proxy.controlplane.records import BackendRecord
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe

@@ -122,6 +122,16 @@ class Fleet:
             if worker.number != but:
                 worker.send(message)
 
+    def told(self) -> list[int]:
+        """The workers that act on what they are told."""
+        return [worker.number for worker in self._all if worker.is_told]
+
+    def renew(self, number: int) -> None:
+        """End this worker's process now; another takes its place, unless it was to leave."""
+        for worker in self._all:
+            if worker.number == number:
+                worker.renew()
+
     async def drain(self, seconds: float, patience: float = 0.0) -> None:
         """Have all workers finish what they do; kill those that are not done in time.
 

@@ -102,6 +102,9 @@ def inherit(registry: Registry, legacy: Legacy, now: float) -> None:
         record.probes_passed, record.probes_failed = known.probes_passed, known.probes_failed
         if known.address == str(record.settings.address):
             record.health.state = known.state.health
+            record.readmitted_at = known.state.readmitted_at
+    for pool in registry.pools.values():
+        pool.remember({key[1]: known.state for key, known in legacy.backends.items() if key[0] == pool.settings.name})
     for news in legacy.openings:
         # In the name of a worker that will soon say for itself how it is.
         registry.take_breaker_news(replace(news, worker=0))

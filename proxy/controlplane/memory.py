@@ -1,4 +1,5 @@
-"""What survives a restart: the administrator's intent and the last health of each Backend, by name, in `state_dir`.
+"""What survives a restart, in `state_dir`: the administrator's intent and the last health of each Backend, by name, and
+who was the active one.
 
 Never an address, and nothing that traffic finds out anew by itself. A disk that fails costs a log line, not a request.
 """
@@ -50,7 +51,8 @@ def _parse(one: dict[str, Any]) -> BackendState:
     weight = one["weight"]
     if weight is not None and not (isinstance(weight, int) and weight >= 0):
         raise ValueError(f"not a weight: {weight!r}")
-    return BackendState(AdminState(one["admin"]), HealthState(one["health"]), weight)
+    standby = one.get("standby") is True
+    return BackendState(AdminState(one["admin"]), HealthState(one["health"]), weight, standby=standby)
 
 
 class Memory:
@@ -89,7 +91,9 @@ class Memory:
 def _document(states: Mapping[Key, BackendState]) -> str:
     pools: dict[str, dict[str, object]] = {}
     for (pool, name), state in states.items():
-        one = {"admin": state.admin, "weight": state.weight, "health": state.health}
+        one: dict[str, object] = {"admin": state.admin, "weight": state.weight, "health": state.health}
+        if state.standby:
+            one["standby"] = True
         pools.setdefault(pool, {})[name] = one
     return json.dumps({"version": 1, "pools": pools}, indent=1) + "\n"
 

@@ -157,6 +157,15 @@ class Worker:
         self._stopping.set()
         self._kill_process()
 
+    def renew(self) -> None:
+        """End the process now; another takes its place."""
+        self._kill_process()
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a process acts on what it is told, or will as soon as it reads it."""
+        return self._channel is not None
+
     def _kill_process(self) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):

@@ -6,187 +6,22 @@ Each method that takes news in returns the Changes it made, for the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import groupby
-from math import inf
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import NamedTuple
 
+from proxy.controlplane.change import Change
+from proxy.controlplane.governor import Told
+from proxy.controlplane.records import BackendRecord, BreakerView, PoolRecord
 from proxy.controlplane.tally import Key, Tally
 from proxy.core.breaker import BreakerState
-from proxy.core.health import Health, Probe
+from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState, BackendState, BreakerNews, PoolNews, Report, Snapshot
-from proxy.core.model import ADMIN_VETOES, HEALTH_VETOES, Unavailable
-from proxy.core.settings import BackendSettings, PoolSettings, Settings
-from proxy.core.tiers import shares
+from proxy.core.settings import Settings
 from proxy.ledger.upkeep import KeyCounts
 
 HEARD_WITHIN = 0.05
 """Seconds in which every worker has heard that a Breaker closed in one of them."""
-_RANK = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of state."""
-
-    subject: str
-    """What changed: `health`, `breaker`, `panic`, `admin` or `weight`."""
-    pool: str
-    backend: str
-    """Empty where the Pool itself changed."""
-    before: str
-    after: str
-    reason: str = ""
-
-
-class BreakerView(NamedTuple):
-    """A Breaker as one worker has it, or as all of them together have it."""
-
-    state: BreakerState = BreakerState.CLOSED
-    until: float = 0.0
-    reason: str = ""
-    since: float = 0.0
-
-
-class BackendRecord:
-    """What is known of one Backend."""
-
-    def __init__(self, pool: PoolSettings, settings: BackendSettings, now: float, was: BackendState | None) -> None:
-        self.key: Key = (pool.name, settings.name)
-        self.settings = settings
-        self.proxy_protocol = pool.send_proxy_protocol
-        self.health = Health(pool.health, now, was.health if was else None)
-        self.admin = was.admin if was else AdminState.READY
-        self.weight_override = was.weight if was else None
-        self.told_version = 0
-        """The Snapshot that told workers what an administrator wants of it."""
-        self.breakers: dict[int, BreakerView] = {}
-        """By worker; a dead worker's stays until its successor reports."""
-        self.closed_at = -inf
-        self.probes_passed = 0
-        self.probes_failed = 0
-        self.reasons: tuple[Unavailable, ...] = ()
-        self.since = now
-        """When `reasons` last became empty or stopped being so."""
-
-    def __repr__(self) -> str:
-        return f"<BackendRecord {self.key[0]}/{self.key[1]} {', '.join(self.reasons) or 'available'}>"
-
-    @property
-    def weight(self) -> int:
-        """The weight in force."""
-        return self.settings.weight if self.weight_override is None else self.weight_override
-
-    @property
-    def state(self) -> BackendState:
-        """What workers must heed."""
-        return BackendState(self.admin, self.health.state, self.weight_override)
-
-    def breaker(self) -> BreakerView:
-        """The Breakers of all workers as one: open in any is open."""
-        return max(self.breakers.values(), key=lambda b: (_RANK[b.state], b.until), default=BreakerView())
-
-    def obey(self, pool: PoolSettings, settings: BackendSettings) -> None:
-        """Follow other settings for the same address; what is known of it stays."""
-        self.settings = settings
-        self.proxy_protocol = pool.send_proxy_protocol
-        self.health.policy = pool.health
-
-    def follow(self, other: BackendRecord) -> None:
-        """Another address bears the name now: what an administrator has said of the name holds on, nothing else."""
-        self.admin = other.admin
-        self.weight_override = other.weight_override
-
-    def note_closing(self, at: float) -> None:
-        """A Breaker closed in one worker, and all others are told so: what they had before is over."""
-        self.closed_at = at
-        for worker, view in self.breakers.items():
-            if view.since < at:
-                self.breakers[worker] = BreakerView(since=at)
-
-    def own_vetoes(self, tally: Tally) -> list[Unavailable]:
-        """Every reason against this Backend but those that depend on others of its Pool."""
-        vetoes = []
-        if self.admin is not AdminState.READY:
-            vetoes.append(ADMIN_VETOES[self.admin])
-        elif not self.weight:
-            vetoes.append(Unavailable.DRAIN)
-        if self.health.state in HEALTH_VETOES:
-            vetoes.append(HEALTH_VETOES[self.health.state])
-        if self.breaker().state is not BreakerState.CLOSED:
-            vetoes.append(Unavailable.BREAKER_OPEN)
-        limit = self.settings.max_in_flight
-        if limit is not None and tally.in_flight(self.key) >= limit:
-            vetoes.append(Unavailable.FULL)
-        return vetoes
-
-
-class PoolRecord:
-    """What is known of one Pool."""
-
-    def __init__(self, settings: PoolSettings, now: float, was: Mapping[Key, BackendState]) -> None:
-        self.settings = settings
-        self.backends = {
-            one.name: BackendRecord(settings, one, now, was.get((settings.name, one.name))) for one in settings.backends
-        }
-        self.panics: dict[int, bool] = {}
-        """By worker."""
-
-    def __repr__(self) -> str:
-        return f"<PoolRecord {self.settings.name} {self.available} of {len(self.backends)}>"
-
-    def obey(self, settings: PoolSettings, now: float) -> None:
-        """Follow other settings; what is known of each Backend that keeps name and address stays."""
-        before, self.settings = self.backends, settings
-        self.backends = {one.name: self._following(one, before.get(one.name), now) for one in settings.backends}
-
-    def _following(self, settings: BackendSettings, known: BackendRecord | None, now: float) -> BackendRecord:
-        if known is not None and known.settings.address == settings.address:
-            known.obey(self.settings, settings)
-            return known
-        record = BackendRecord(self.settings, settings, now, None)
-        if known is not None:
-            record.follow(known)
-        return record
-
-    @property
-    def available(self) -> int:
-        """How many Backends serve."""
-        return sum(not record.reasons for record in self.backends.values())
-
-    @property
-    def panic(self) -> bool:
-        """Whether any worker ignores verdicts because too few Backends are well."""
-        return any(self.panics.values())
-
-    def refresh(self, tally: Tally, now: float) -> None:
-        """Work out each Backend's reasons anew."""
-        vetoes = {r.key: r.own_vetoes(tally) for r in self.backends.values()}
-        serving = set(self._serving(vetoes))
-        for record in self.backends.values():
-            reasons = vetoes[record.key]
-            if not reasons and record.settings.tier not in serving:
-                reasons.append(Unavailable.STANDBY)
-            if bool(reasons) != bool(record.reasons):
-                record.since = now
-            record.reasons = tuple(reasons)
-
-    def _serving(self, vetoes: dict[Key, list[Unavailable]]) -> Iterator[int]:
-        """The tiers that get a share of the load."""
-        ordered = sorted(self.backends.values(), key=lambda r: r.settings.tier)
-        tiers = {tier: list(members) for tier, members in groupby(ordered, key=lambda r: r.settings.tier)}
-        parts = [_available_part(members, vetoes) for members in tiers.values()]
-        for tier, share in zip(tiers, shares(parts, self.settings.overprovisioning), strict=True):
-            if share:
-                yield tier
-
-
-def _available_part(members: list[BackendRecord], vetoes: dict[Key, list[Unavailable]]) -> float:
-    """The part of a tier's weight that nothing vetoes."""
-    whole = sum(r.settings.weight for r in members)
-    return sum(r.settings.weight for r in members if not vetoes[r.key]) / whole if whole else 0.0
 
 
 class Registry:
@@ -200,6 +35,8 @@ class Registry:
         self.keys: Mapping[str, KeyCounts] = {}
         self.pools = {pool.name: PoolRecord(pool, now, was) for pool in settings.pools}
         self.reloads: dict[str, int] = {"success": 0, "failure": 0}
+        self.told: Callable[[], Collection[int]] = tuple
+        """The workers that act on Snapshots now: whoever leads them says."""
         self.past_probes: dict[Key, tuple[int, int]] = {}
         """Good and bad ones of Backends that a reload has removed."""
         self.refresh(now)
@@ -224,10 +61,12 @@ class Registry:
             else:
                 pool.obey(one, now)
             self.pools[one.name] = pool
-            pool.refresh(self.tally, now)
         self._keep_probes(records)
         self.version += 1
         self.settings_version += 1
+        # Whatever follows is in the same Snapshot.
+        for pool in self.pools.values():
+            pool.review(self.tally, now, Told(self.told(), self.version))
 
     def _keep_probes(self, before: list[BackendRecord]) -> None:
         """Probes that were counted stay with the name, whether anybody bears it or not."""
@@ -259,6 +98,18 @@ class Registry:
         backends = {record.key: record.state for record in self.records()}
         return Snapshot(self.version, self.settings_version, self.settings, backends)
 
+    def tick(self, now: float) -> list[Change]:
+        """Time has passed: about a second."""
+        return [change for pool in self.pools.values() for change in self._review(pool, now)]
+
+    def _review(self, pool: PoolRecord, now: float) -> list[Change]:
+        changes = pool.review(self.tally, now, self._told())
+        self.version += bool(changes)
+        return changes
+
+    def _told(self) -> Told:
+        return Told(self.told(), self.version + 1)
+
     # Probes
 
     def take_probe(self, key: Key, probe: Probe) -> list[Change]:
@@ -271,8 +122,9 @@ class Registry:
         before = record.health.state
         if not record.health.observe(probe):
             return []
-        self._changed(key[0], probe.at)
-        return [Change("health", *key, before, record.health.state, probe.detail)]
+        if before is HealthState.DOWN:
+            record.readmitted_at = probe.at
+        return [Change("health", *key, before, record.health.state, probe.detail), *self._changed(key[0], probe.at)]
 
     # Workers
 
@@ -285,8 +137,7 @@ class Registry:
         if news.state is BreakerState.CLOSED:
             record.note_closing(news.at)
         changes = _take_breaker(record, news.worker, view)
-        self.pools[news.pool].refresh(self.tally, news.at)
-        return changes
+        return changes + self._review(self.pools[news.pool], news.at)
 
     def is_worth_relaying(self, news: BreakerNews) -> bool:
         """Whether other workers must hear this; ask before `take_breaker_news`.
@@ -324,12 +175,26 @@ class Registry:
         for name, pool_counts in report.pools.items():
             if name in self.pools:
                 changes += _take_panic(self.pools[name], report.worker, panic=pool_counts.panic)
-        self.refresh(report.at)
-        return changes
+        return changes + self.heard(report.worker, report.snapshot_version, report.at)
+
+    def heard(self, worker: int, version: int, now: float) -> list[Change]:
+        """A worker acts on a Snapshot."""
+        for pool in self.pools.values():
+            if pool.governor.place is not None:
+                pool.governor.place.heard(worker, version)
+        return self.tick(now)
+
+    def overdue(self) -> frozenset[int]:
+        """A tick has passed: the workers that hang, and keep an active-passive Pool from a switch."""
+        places = [pool.governor.place for pool in self.pools.values()]
+        return frozenset().union(*(place.overdue() for place in places if place is not None))
 
     def lose_worker(self, worker: int) -> None:
-        """A worker has ended: keep its totals."""
+        """A worker has ended: keep its totals. What follows is seen at the next `tick`."""
         self.tally.lose(worker)
+        for pool in self.pools.values():
+            if pool.governor.place is not None:
+                pool.governor.place.lost(worker)
 
     def retire_worker(self, worker: int) -> None:
         """Nobody takes this worker's place: what it said of Breakers and panic is over."""
@@ -355,9 +220,11 @@ class Registry:
         before, record.admin = record.admin, state
         if before is state:
             return []
-        self._changed(record.key[0], now)
+        if state is AdminState.READY:
+            record.readmitted_at = now
+        changes = self._changed(record.key[0], now)
         record.told_version = self.version
-        return [Change("admin", *record.key, before, state)]
+        return [Change("admin", *record.key, before, state), *changes]
 
     def is_drained(self, record: BackendRecord) -> bool:
         """Whether an administrator has taken it out, every worker knows, and nothing is in flight on it."""
@@ -370,12 +237,24 @@ class Registry:
         before, record.weight_override = record.weight, weight
         if before == record.weight:
             return []
-        self._changed(record.key[0], now)
-        return [Change("weight", *record.key, str(before), str(record.weight))]
+        return [
+            Change("weight", *record.key, str(before), str(record.weight)),
+            *self._changed(record.key[0], now),
+        ]
 
-    def _changed(self, pool: str, now: float) -> None:
+    def order(self, pool: PoolRecord, to: str | None, now: float, *, force: bool = False) -> list[Change]:
+        """Make this Backend the active one; None: carry out what is pending. Raises Refused."""
+        changes = pool.governor.order(to, pool.backends, now, self._told(), force=force)
+        return changes + self._changed(pool.settings.name, now)
+
+    def go_back(self, pool: PoolRecord, now: float) -> list[Change]:
+        """Make the first in line that is well the active one. Raises Refused."""
+        changes = pool.governor.go_back(pool.backends, now, self._told())
+        return changes + self._changed(pool.settings.name, now)
+
+    def _changed(self, pool: str, now: float) -> list[Change]:
         self.version += 1
-        self.pools[pool].refresh(self.tally, now)
+        return self._review(self.pools[pool], now)
 
 
 def _take_breaker(record: BackendRecord, worker: int, view: BreakerView) -> list[Change]:

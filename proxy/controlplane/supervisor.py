@@ -17,7 +17,7 @@ from dataclasses import replace
 from time import monotonic
 
 from proxy.controlplane.admin import Admin
-from proxy.controlplane.change import log_change
+from proxy.controlplane.change import TOLD, Change, log_change
 from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
 from proxy.controlplane.fleet import Fleet
@@ -29,9 +29,12 @@ from proxy.controlplane.listening import arrange
 from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.place import COMMAND
-from proxy.controlplane.registry import BackendRecord, Change, Registry
+from proxy.controlplane.records import BackendRecord
+from proxy.controlplane.registry import Registry
 from proxy.controlplane.reload import Json, Reader, Reloader
+from proxy.controlplane.rounds import Rounds
 from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
+from proxy.controlplane.switching import Switching
 from proxy.controlplane.takeover import Predecessors
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
@@ -40,6 +43,7 @@ from proxy.core.messages import (
     AdminState,
     Applied,
     BreakerNews,
+    Heard,
     Message,
     PoolNews,
     ProbePassed,
@@ -81,6 +85,8 @@ class Supervisor:
             inherit(self.registry, legacy, monotonic())
             self.predecessors.expect(legacy.pids)
             self._restarts_before = legacy.restarts
+        self._rounds = Rounds(self)
+        self.switching = Switching(self.registry, self.carry_out)
         self.notifier = Notifier(os.environ)
         self.handover = Handover(self, command())
         self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
@@ -130,6 +136,7 @@ class Supervisor:
             self._checker.begin()
             # Not to be cut short: whom we have met must hear from us, also if that is to stop.
             await self.predecessors.lead()
+            self._rounds.begin()
             beginning = self._loop.create_task(self._begin())
             stopping = self._loop.create_task(self._stopping.wait())
             await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,6 +146,7 @@ class Supervisor:
             await stopping
             await self._wind_down()
         finally:
+            self._rounds.end()
             await self.reloader.close()
             await self.handover.close()
             self._close_listeners()
@@ -305,12 +313,12 @@ class Supervisor:
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         """Carry out the administrator's intent."""
-        self._carry_out(self.registry.set_admin(record, state, monotonic()))
+        self.carry_out(self.registry.set_admin(record, state, monotonic()))
         self._checker.follow_admin(record.key)
 
     def set_weight(self, record: BackendRecord, weight: int | None) -> None:
         """Put a weight in place of the configured one; None takes it away again."""
-        self._carry_out(self.registry.set_weight(record, weight, monotonic()))
+        self.carry_out(self.registry.set_weight(record, weight, monotonic()))
 
     # What workers ask and say
 
@@ -329,16 +337,18 @@ class Supervisor:
     def take(self, message: Message) -> None:
         """A worker said this."""
         if isinstance(message, Report):
-            self._carry_out(self.registry.take_report(message))
+            self.carry_out(self.registry.take_report(message))
         elif isinstance(message, BreakerNews):
             self._take_breaker_news(message)
         elif isinstance(message, PoolNews):
-            self._carry_out(self.registry.take_pool_news(message))
+            self.carry_out(self.registry.take_pool_news(message))
         elif isinstance(message, Applied):
             self.reloader.look()
-        elif isinstance(message, Started) and self.fleet.has_served and not self.ready.is_set():
-            say(log, logging.INFO, "ready", workers=len(self.fleet.workers))
-            self.ready.set()
+        elif isinstance(message, Heard | Started):
+            self.carry_out(self.registry.heard(message.worker, message.snapshot_version, monotonic()))
+            if self.fleet.has_served and not self.ready.is_set():
+                say(log, logging.INFO, "ready", workers=len(self.fleet.workers))
+                self.ready.set()
 
     def _take_from_predecessor(self, pid: int, report: Report) -> None:
         """Its counts count; what it thinks of Backends is for its own requests."""
@@ -347,13 +357,14 @@ class Supervisor:
     def _take_breaker_news(self, news: BreakerNews) -> None:
         if self.registry.is_worth_relaying(news):
             self.fleet.tell(news, but=news.worker)
-        self._carry_out(self.registry.take_breaker_news(news))
+        self.carry_out(self.registry.take_breaker_news(news))
         if news.state is BreakerState.OPEN:
             self._checker.hurry((news.pool, news.backend))
 
     def lost(self, worker: int) -> None:
         """A worker's process has ended, and everything that it said has been taken."""
         self.registry.lose_worker(worker)
+        self.carry_out(self.registry.tick(monotonic()))
         self.reloader.look()
 
     def retired(self, worker: int) -> None:
@@ -363,17 +374,18 @@ class Supervisor:
     # What probes say
 
     def _probed(self, key: Key, probe: Probe) -> None:
-        self._carry_out(self.registry.take_probe(key, probe))
+        self.carry_out(self.registry.take_probe(key, probe))
         record = self.registry.record(key)
         if probe.ok and record is not None and record.breaker().state is not BreakerState.CLOSED:
             self.fleet.tell(ProbePassed(*key))
 
     # What follows
 
-    def _carry_out(self, changes: list[Change]) -> None:
+    def carry_out(self, changes: list[Change]) -> None:
         """Log what changed; tell workers and remember it where it did not come from them."""
         for change in changes:
             log_change(change)
+            self.switching.note(change)
         if any(change.subject in TOLD for change in changes):
             self._memory.keep()
             if self._publishing is None:
@@ -383,7 +395,3 @@ class Supervisor:
         """One Snapshot for all that changed in one turn of the loop."""
         self._publishing = None
         self.fleet.tell(self.registry.snapshot())
-
-
-TOLD = frozenset({"health", "admin", "weight"})
-"""Subjects of Changes that are in a Snapshot."""

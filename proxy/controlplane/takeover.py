@@ -287,6 +287,11 @@ class Predecessors:
         for pid in late:
             self._workers[pid].kill()
 
+    def kill_one(self, pid: int) -> None:
+        """End one of them now."""
+        if pid in self._workers:
+            self._workers[pid].kill()
+
     async def ended(self) -> None:
         """Wait for the end of all; `drain` bounds it."""
         for worker in list(self._workers.values()):

@@ -6,10 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy.controlplane.dates import Dates
-from proxy.controlplane.registry import BackendRecord, PoolRecord, Registry
+from proxy.controlplane.records import BackendRecord, PoolRecord
+from proxy.controlplane.registry import Registry
 from proxy.controlplane.tally import PoolTotals, quantile
+from proxy.core.active import ActivePassive, Pending
 from proxy.core.breaker import BreakerState
 from proxy.core.health import PROBES_KEPT, Probe
+from proxy.core.model import Unavailable
 from proxy.ledger.upkeep import KeyCounts
 
 Json = dict[str, Any]
@@ -35,6 +38,7 @@ class View:
         totals = everything.pools.get(name, PoolTotals())
         return {
             "name": name,
+            **self._place(pool.governor.place),
             "balance": pool.settings.balance,
             "region": pool.settings.region,
             "available": pool.available,
@@ -58,6 +62,22 @@ class View:
         counts = asdict(self._registry.keys.get(pool.settings.name, KeyCounts()))
         return {**counts, "most": pool.settings.idempotency.max_entries}
 
+    def _place(self, place: ActivePassive | None) -> Json:
+        """Who is active, where only one is, and the switch that waits for a person."""
+        if place is None:
+            return {"mode": "active-active", "active": None, "switching_to": None, "pinned": False, "pending": None}
+        return {
+            "mode": "active-passive",
+            "active": place.active,
+            "switching_to": place.successor,
+            "pinned": place.is_pinned,
+            "pending": None if place.pending is None else self._pending(place.pending),
+        }
+
+    def _pending(self, pending: Pending) -> Json:
+        since = self._dates.iso(pending.since)
+        return {"to": pending.to, "cause": pending.cause, "evidence": pending.evidence, "since": since}
+
     def backend(self, record: BackendRecord, last: int = PROBES_KEPT) -> Json:
         """One Backend."""
         totals = self._registry.tally.backend(record.key)
@@ -72,6 +92,7 @@ class View:
             "region": record.settings.region,
             "available": not record.reasons,
             "reasons": list(record.reasons),
+            "vetoes": [self._veto(record, reason, since) for reason, since in record.vetoes.items()],
             "since": self._dates.iso(record.since),
             "admin_state": record.admin,
             "drained": self._registry.is_drained(record),
@@ -82,6 +103,15 @@ class View:
             "requests_total": totals.requests,
             "failures_total": totals.failures,
             "latency_ms": self._latency(record),
+        }
+
+    def _veto(self, record: BackendRecord, reason: Unavailable, since: float) -> Json:
+        """One reason, since when it holds, and when it ends where that is known."""
+        until = record.until(reason)
+        return {
+            "reason": reason,
+            "since": self._dates.iso(since),
+            "until": None if until is None else self._dates.iso(until),
         }
 
     def _health(self, record: BackendRecord, last: int) -> Json:

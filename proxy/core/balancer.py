@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import accumulate
@@ -87,14 +87,13 @@ class Weighted:
 
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
         self._candidates: Sequence[Backend] = ()
-        self._bounds: list[int] = []
+        self._bounds: list[float] = []
 
     def pick(self, candidates: Sequence[Backend], request: Keyed, now: float, rng: random.Random) -> Backend:
         if candidates is not self._candidates:
             self._candidates = candidates
             self._bounds = list(accumulate(b.weight for b in candidates))
-        drawn = int(rng.random() * self._bounds[-1]) + 1
-        return candidates[bisect_left(self._bounds, drawn)]
+        return candidates[bisect_right(self._bounds, rng.random() * self._bounds[-1], 0, len(candidates) - 1)]
 
 
 class LeastRequests:
@@ -207,7 +206,7 @@ class Hash:
         self._hash_on = settings.hash_on
         self._candidates: Sequence[Backend] = ()
         self._allowed: frozenset[Backend] = frozenset()
-        self._weights = 0
+        self._weights = 0.0
         ring = sorted(
             (hashed(f"{backend.name}\0{number}".encode()), index)
             for index, backend in enumerate(backends)

@@ -146,7 +146,7 @@ class Dispatch:
         if not self._may_repeat(outcome):
             return self._relay(outcome, now) if answered else self._fail(outcome, now)
         following = self._follower(outcome, now)
-        if answered and not isinstance(following, Backend):
+        if answered and following is None:
             return self._relay(outcome, now)
         self._settle(outcome, now)
         self._reason = outcome.kind.value if outcome.kind else str(outcome.status)
@@ -199,9 +199,17 @@ class Dispatch:
         following: Backend | Wait | None = pool.pick(self._request, now, self._rng, self._tried)
         if following is None:
             following = self._second_round(outcome, failed, now)
-        if following is None or self.attempts >= pool.settings.retries.attempts:
+        if following is None or (self.attempts >= pool.settings.retries.attempts and not self._awaits_relief(now)):
             return None
         return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
+
+    def _awaits_relief(self, now: float) -> bool:
+        """Whether a failover may soon give this request a Backend that is well: for as long as a hold lasts."""
+        if not self._pool.is_relieved(now):
+            return False
+        if self._hold_ends is None:
+            self._hold_ends = now + self._pool.settings.hold.duration
+        return now < self._hold_ends
 
     def _second_round(self, outcome: Outcome, failed: Attempt, now: float) -> Backend | Wait | None:
         """All who serve were tried: replace a stale connection, try one that is out, wait; none in reach: outage."""
@@ -214,7 +222,7 @@ class Dispatch:
         last_resort = pool.last_resort(self._tried)
         if last_resort is not None:
             return last_resort
-        if outcome.kind is None or is_outage:
+        if is_outage or (outcome.kind is None and not self._awaits_relief(now)):
             return None
         self._rounds += 1
         return Wait(pool.settings.retries.backoff_for(self._rounds, self._rng))
@@ -223,6 +231,7 @@ class Dispatch:
         """Wait while the pool has just lost its last Backend, within the bounds of `hold`, however many outages follow.
 
         Only where nothing was sent: such Attempts cost no Backend anything, so `attempts` and the budget are not asked.
+        Or where a failover is to be expected: then the budget was asked before.
         """
         pool, policy = self._pool, self._pool.settings.hold
         began = pool.outage_began()
@@ -234,7 +243,9 @@ class Dispatch:
         if now >= self._hold_ends:
             return self._refuse()
         last = self._last
-        if not self.replayable or (last is not None and (last.progress is not NOT_SENT or not self._may_repeat(last))):
+        if not self.replayable or (last is not None and not self._may_repeat(last)):
+            return self._refuse()
+        if last is not None and last.progress is not NOT_SENT and not pool.is_relieved(now):
             return self._refuse()
         pool.holding += 1
         pool.held += is_first
@@ -315,7 +326,7 @@ class Dispatch:
         if not backend.breaker.is_closed:
             pool.touch()
         if failed:
-            backend.breaker.settle(ticket, verdict, now, may_open=pool.may_eject(backend))
+            backend.breaker.settle(ticket, verdict, now, may_open=pool.may_eject(backend, now))
         else:
             backend.breaker.settle(ticket, verdict, now)
         if pool.failing_at is not None and outcome.progress is not NOT_SENT:

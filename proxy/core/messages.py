@@ -11,6 +11,7 @@ import pickle
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TypeVar
 
 from proxy.core.breaker import BreakerState
@@ -37,6 +38,12 @@ class BackendState:
     health: HealthState = HealthState.UP
     weight: int | None = None
     """Set by the administrator in place of the configured one."""
+    readmitted_at: float = -inf
+    """Since when it has been back, for slow start."""
+    damped_until: float = -inf
+    """It flapped, and stays out until then."""
+    standby: bool = False
+    """In an active-passive Pool: it is not the active one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,14 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """A worker has taken a Snapshot, and acts on it from now on."""
+
+    worker: int
+    snapshot_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class BackendCounts:
     """Totals of one Backend in one worker since that worker's start; gauges are of now."""
 
@@ -246,6 +261,7 @@ Message = (
     | ReopenLogs
     | Started
     | Applied
+    | Heard
     | Report
 )
 ToAll = Snapshot | BreakerNews | ProbePassed | LastCall | ReopenLogs

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left
+from math import inf
 
-from proxy.core.breaker import Breaker, BreakerPolicy
+from proxy.core.breaker import Breaker, BreakerPolicy, BreakerState
 from proxy.core.health import HealthState
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendCounts, BackendState
 from proxy.core.settings import BackendSettings
+from proxy.core.warmup import WarmupPolicy
 
 
 class Unavailable(enum.StrEnum):
@@ -32,15 +34,19 @@ class Unavailable(enum.StrEnum):
 
 ADMIN_VETOES = {AdminState.DRAIN: Unavailable.DRAIN, AdminState.MAINT: Unavailable.MAINT}
 HEALTH_VETOES = {HealthState.DOWN: Unavailable.FAILED_PROBES, HealthState.UNCHECKED: Unavailable.UNCHECKED}
+BY_TRAFFIC = frozenset({Unavailable.BREAKER_OPEN, Unavailable.OUTLIER})
+"""Vetoes that its own traffic has brought about: the cap on ejections counts them, and trials end them."""
 
 
 class Backend:
     """One address with its state in this worker."""
 
     __slots__ = (
+        "_base_weight",
         "admin",
         "breaker",
         "cost",
+        "damped_until",
         "duration_buckets",
         "duration_sum",
         "failures",
@@ -49,8 +55,10 @@ class Backend:
         "key",
         "max_in_flight",
         "name",
+        "readmitted_at",
         "requests",
         "settings",
+        "standby",
         "transitions",
         "turn",
         "weight",
@@ -69,7 +77,12 @@ class Backend:
         # As the last Snapshot says
         self.admin = AdminState.READY
         self.health = HealthState.UP
-        self.weight = settings.weight
+        self._base_weight = settings.weight
+        self.damped_until = -inf
+        self.standby = False
+        self.readmitted_at = -inf
+        # As `weigh` has worked out
+        self.weight: float = settings.weight
         # By this worker's own traffic
         self.in_flight = 0
         self.requests = 0
@@ -86,25 +99,38 @@ class Backend:
 
     def unavailable(self, now: float) -> Unavailable | None:
         """Why this Backend must not get a new request at `now`; None if it may. Trials are the Pool's to grant."""
+        veto = self._own_veto(now)
+        if self.standby and veto not in ADMIN_VETOES.values():
+            return Unavailable.STANDBY
+        return veto
+
+    def _own_veto(self, now: float) -> Unavailable | None:
+        """The same, whoever is active."""
         if self.admin is not AdminState.READY:
             return ADMIN_VETOES[self.admin]
         if self.health is not HealthState.UP:
             return HEALTH_VETOES[self.health]
-        if not self.weight:
+        if not self._base_weight:
             return Unavailable.DRAIN
+        if now < self.damped_until:
+            return Unavailable.DAMPED
         if not self.breaker.is_closed:
             return Unavailable.BREAKER_OPEN
         if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
             return Unavailable.FULL
         return None
 
+    def may_take_over(self, now: float) -> bool:
+        """Whether it only stands by: a switch would make it serve."""
+        return self.standby and self._own_veto(now) is None
+
     def may_be_tried(self, now: float) -> bool:
         """Whether a trial may be sent: the Breaker is the only veto, and it has a free trial slot."""
         return self.unavailable(now) is Unavailable.BREAKER_OPEN and self.breaker.may_admit(now) and not self._is_full()
 
     def may_be_tried_in_panic(self) -> bool:
-        """Whether panic may send requests here: everything but drain, maint and full is ignored."""
-        return self.admin is AdminState.READY and not self._is_full() and self.weight > 0
+        """Whether panic may send requests here: everything but drain, maint, full and standby is ignored."""
+        return not self.standby and self.admin is AdminState.READY and not self._is_full() and self._base_weight > 0
 
     def _is_full(self) -> bool:
         return self.max_in_flight is not None and self.in_flight >= self.max_in_flight
@@ -113,12 +139,30 @@ class Backend:
         """Take over what a Snapshot says."""
         self.admin = state.admin
         self.health = state.health
-        self.weight = self.settings.weight if state.weight is None else state.weight
+        self._base_weight = self.weight = self.settings.weight if state.weight is None else state.weight
+        self.damped_until = state.damped_until
+        self.standby = state.standby
+        # A Breaker that closed here is known here first.
+        self.readmitted_at = max(self.readmitted_at, state.readmitted_at)
+
+    def weigh(self, warmup: WarmupPolicy, now: float) -> float:
+        """Work out the weight that counts at `now`; when to do so again."""
+        self.weight = self._base_weight
+        readmitted_at = max(self.readmitted_at, self.damped_until)
+        next_step = warmup.next_step(readmitted_at, now)
+        if next_step < inf:
+            self.weight *= warmup.part(now - readmitted_at)
+        return next_step
+
+    def changes_at(self, now: float) -> float:
+        """When its vetoes change by the passing of time alone."""
+        breaker_until = self.breaker.until if self.breaker.state is BreakerState.OPEN else inf
+        return min((at for at in (breaker_until, self.damped_until) if at > now), default=inf)
 
     def obey(self, settings: BackendSettings, breaker: BreakerPolicy, now: float, workers: int) -> None:
         """Follow other settings for the same address. State, counts and what is in flight stay."""
         self.settings = settings
-        self.weight = settings.weight
+        self._base_weight = self.weight = settings.weight
         self.max_in_flight = _share_of(settings.max_in_flight, workers)
         self.turn = 0.0
         self.breaker.obey(breaker, now)

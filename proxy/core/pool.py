@@ -8,41 +8,24 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import inf
-from typing import cast
 
-from proxy.core.balancer import ALGORITHMS, Balancer, Keyed, Learner, load
+from proxy.core.balancer import Keyed, load
 from proxy.core.breaker import BreakerState, Transition
+from proxy.core.group import Group, grouped
 from proxy.core.messages import DURATION_BUCKETS, BackendState, PoolCounts
 from proxy.core.model import ADMIN_VETOES, Backend, Unavailable
 from proxy.core.retry import RetryBudget
 from proxy.core.settings import BackendSettings, PoolSettings
-from proxy.core.tiers import shares
+from proxy.core.tiers import spread
 
 WELL = frozenset({None, Unavailable.FULL})
 """What a Backend that is not lost may be."""
+NO_PANIC = frozenset({*ADMIN_VETOES.values(), Unavailable.STANDBY})
+"""Vetoes that panic does not ignore."""
 SCOUT_EVERY = 0.05
 """Seconds between two requests that look whether an outage is over."""
-
-
-class Tier:
-    """The Backends of one tier, those of them that may serve, and the share of the load they get."""
-
-    __slots__ = ("backends", "balancer", "candidates", "learner", "share")
-
-    def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
-        self.backends = tuple(backends)
-        self.balancer: Balancer = ALGORITHMS[settings.balance](settings, self.backends)
-        self.learner = cast("Learner", self.balancer) if hasattr(self.balancer, "observe") else None
-        self.candidates: tuple[Backend, ...] = ()
-        self.share = 0.0
-
-    def available_part(self) -> float:
-        """The part of the tier's weight that may serve."""
-        whole = sum(b.settings.weight for b in self.backends)
-        return sum(b.settings.weight for b in self.candidates) / whole if whole else 0.0
 
 
 class Pool:
@@ -54,7 +37,7 @@ class Pool:
         "_is_learning",
         "_listener",
         "_scout_at",
-        "_single",
+        "_sole",
         "_trials",
         "_trials_wait",
         "_workers",
@@ -62,6 +45,7 @@ class Pool:
         "budget",
         "by_name",
         "failing_at",
+        "groups",
         "held",
         "holding",
         "lost_at",
@@ -70,7 +54,6 @@ class Pool:
         "retries",
         "saved",
         "settings",
-        "tiers",
     )
 
     def __init__(
@@ -85,6 +68,7 @@ class Pool:
         self.budget = RetryBudget(settings.retries, now, workers)
         self._listener = listener
         self._fresh_until = -inf
+        self._sole: Group | None = None
         self._trials: tuple[Backend, ...] = ()
         self._trials_wait = False
         self.panic = False
@@ -98,7 +82,7 @@ class Pool:
         self._arrange(settings, now, workers)
 
     def __repr__(self) -> str:
-        return f"<Pool {self.name} {sum(len(t.candidates) for t in self.tiers)} of {len(self.backends)}>"
+        return f"<Pool {self.name} {sum(len(g.candidates) for g in self.groups)} of {len(self.backends)}>"
 
     # Settings
 
@@ -108,9 +92,8 @@ class Pool:
         self._workers = workers
         self.backends = tuple(self._backend(one, now) for one in settings.backends)
         self.by_name = {backend.name: backend for backend in self.backends}
-        self.tiers = tuple(Tier(settings, members) for members in _by_tier(self.backends))
-        self._single = self.tiers[0] if len(self.tiers) == 1 else None
-        self._is_learning = any(tier.learner is not None for tier in self.tiers)
+        self.groups = grouped(settings, self.backends)
+        self._is_learning = any(group.learner is not None for group in self.groups)
 
     def _backend(self, settings: BackendSettings, now: float) -> Backend:
         """The one of this name and address that is here, or a new one."""
@@ -163,6 +146,9 @@ class Pool:
         for backend in self.backends:
             state = states.get(backend.key)
             if state is not None:
+                if state.standby is not backend.standby:
+                    # Another one is active: that the one before was out of reach says nothing any more.
+                    self.failing_at = None
                 backend.heed(state)
         self.refresh(now)
 
@@ -176,47 +162,70 @@ class Pool:
             self.touch()
             if transition.after is BreakerState.OPEN:
                 self._trials_wait = False
+            elif transition.after is BreakerState.CLOSED:
+                backend.readmitted_at = transition.at
             if self._listener is not None:
                 self._listener(backend, transition)
 
         return changed
 
     def probe_passed(self, backend: Backend, now: float) -> None:
-        """A good probe stands for a trial where requests come that must not be one (`behaviour.md`, section 1).
+        """A good probe stands for a trial where none but unsafe requests come, or none at all, to who stands by.
 
         Without them it says nothing: what traffic took out is not brought back by a green health path alone.
         """
-        if self._trials_wait:
+        if self._trials_wait or backend.standby:
             backend.breaker.probe_passed(now)
 
-    def may_eject(self, backend: Backend) -> bool:
+    def may_eject(self, backend: Backend, now: float) -> bool:
         """Whether real traffic may take this Backend out beside those that it has (`ejection.max_ejected`)."""
-        out = sum(not b.breaker.is_closed for b in self.backends if b is not backend)
+        out = sum(not b.breaker.is_closed or now < b.damped_until for b in self.backends if b is not backend)
         return self.settings.ejection.may_eject(out, len(self.backends))
 
     # Who may serve
 
     def refresh(self, now: float) -> None:
-        """Work out anew who may serve, who may be tried, and whether to panic."""
-        for tier in self.tiers:
-            tier.candidates = tuple(b for b in tier.backends if b.unavailable(now) is None)
+        """Work out anew who may serve and with what weight, who may be tried, and whether to panic."""
+        steps = [backend.weigh(self.settings.warmup, now) for backend in self.backends]
+        for group in self.groups:
+            group.candidates = tuple(b for b in group.backends if b.unavailable(now) is None)
         serving = sum(b.unavailable(now) in WELL for b in self.backends)
         self._trials = tuple(b for b in self.backends if not b.breaker.is_closed and b.may_be_tried(now))
         self._note_loss(serving, now)
-        eligible = sum(b.unavailable(now) not in ADMIN_VETOES.values() for b in self.backends)
-        self.panic = self.settings.ejection.panics(serving, eligible) or self.failing_at is not None
+        eligible = sum(b.unavailable(now) not in NO_PANIC for b in self.backends)
+        too_few = self.settings.ejection.panics(serving, eligible) and now >= self._relieved_until(now)
+        self.panic = too_few or self.failing_at is not None
         if self.panic:
-            for tier in self.tiers:
-                tier.candidates = tuple(b for b in tier.backends if b.may_be_tried_in_panic())
-        parts = [tier.available_part() for tier in self.tiers]
-        for tier, share in zip(self.tiers, shares(parts, self.settings.overprovisioning), strict=True):
-            tier.share = share
-        self._fresh_until = min(
-            (b.breaker.until for b in self.backends if b.breaker.state is BreakerState.OPEN and b.breaker.until > now),
-            default=inf,
-        )
+            for group in self.groups:
+                group.candidates = tuple(b for b in group.backends if b.may_be_tried_in_panic())
+        self._share_out()
+        steps += [backend.changes_at(now) for backend in self.backends]
+        relieved_until = self._relieved_until(now)
+        self._fresh_until = min(relieved_until if relieved_until > now else inf, *steps)
+
+    def _share_out(self) -> None:
+        """Give each Group its share. Where one has all of it, picking needs no draw."""
+        found = spread(self.settings, {group.place: group.weights() for group in self.groups})
+        self._sole = None
+        for group in self.groups:
+            group.share = found[group.place]
+            if group.share == 1.0:
+                self._sole = group
 
     # Outages
+
+    def is_relieved(self, now: float) -> bool:
+        """Whether one that stands by will be made the active one, if the active one is out, without a person's word."""
+        policy = self.settings.failover
+        if policy is None or not any(b.may_take_over(now) for b in self.backends):
+            return False
+        return policy.automatic or all(b.standby for b in self.backends)
+
+    def _relieved_until(self, now: float) -> float:
+        """While nobody serves: until when the switch may be awaited, in place of trying who is out all the same."""
+        if self.lost_at is None or not self.is_relieved(now):
+            return -inf
+        return self.lost_at + self.settings.hold.duration
 
     def note_outage(self, since: float, now: float) -> bool:
         """An Attempt begun at `since` found the last Backend out of reach, whatever the verdicts say.
@@ -264,7 +273,7 @@ class Pool:
         """How many Backends may serve; in panic those that are tried all the same do not count."""
         if now >= self._fresh_until:
             self.refresh(now)
-        return 0 if self.lost_at is not None else sum(len(tier.candidates) for tier in self.tiers)
+        return 0 if self.lost_at is not None else sum(len(group.candidates) for group in self.groups)
 
     # Picking
 
@@ -281,13 +290,13 @@ class Pool:
             self._trials_wait = not may_try
             if may_try and self._has_spare():
                 return min(self._trials, key=load)
-        if self._single is not None and not tried:
-            candidates = self._single.candidates
-            return self._single.balancer.pick(candidates, request, now, rng) if candidates else None
-        for tier in self._tiers_in_turn(rng):
-            candidates = tuple(b for b in tier.candidates if b not in tried) if tried else tier.candidates
+        sole = self._sole
+        if sole is not None and not tried:
+            return sole.balancer.pick(sole.candidates, request, now, rng)
+        for group in self._groups_in_turn(rng):
+            candidates = tuple(b for b in group.candidates if b not in tried) if tried else group.candidates
             if candidates:
-                return tier.balancer.pick(candidates, request, now, rng)
+                return group.balancer.pick(candidates, request, now, rng)
         return None
 
     def last_resort(self, tried: Collection[Backend]) -> Backend | None:
@@ -297,19 +306,19 @@ class Pool:
 
     def _has_spare(self) -> bool:
         """Whether somebody else is left who can serve if a trial fails."""
-        return self.settings.retries.attempts > 1 and not self.panic and any(tier.candidates for tier in self.tiers)
+        return self.settings.retries.attempts > 1 and not self.panic and any(group.candidates for group in self.groups)
 
-    def _tiers_in_turn(self, rng: random.Random) -> Iterator[Tier]:
-        """The tier that a draw by shares gives, then the others from the lowest up."""
+    def _groups_in_turn(self, rng: random.Random) -> Iterator[Group]:
+        """The Group that a draw by shares gives, then the others, who serves first first."""
         drawn = rng.random()
-        first = self.tiers[0]
-        for tier in self.tiers:
-            if drawn < tier.share:
-                first = tier
+        first = self.groups[0]
+        for group in self.groups:
+            if drawn < group.share:
+                first = group
                 break
-            drawn -= tier.share
+            drawn -= group.share
         yield first
-        yield from (tier for tier in self.tiers if tier is not first)
+        yield from (group for group in self.groups if group is not first)
 
     # In flight
 
@@ -333,17 +342,17 @@ class Pool:
             self._teach(backend, duration, failed=failed, now=now)
 
     def _teach(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
-        for tier in self.tiers:
-            if tier.learner is not None and backend in tier.backends:
-                tier.learner.observe(backend, duration, failed=failed, now=now)
+        for group in self.groups:
+            if group.learner is not None and backend in group.backends:
+                group.learner.observe(backend, duration, failed=failed, now=now)
 
     def reasons(self, backend: Backend, now: float) -> list[Unavailable]:
         """Why this Backend gets no new request; empty if it may."""
         veto = backend.unavailable(now)
         if veto is not None:
             return [veto]
-        tier = next(t for t in self.tiers if backend in t.backends)
-        return [] if tier.share else [Unavailable.STANDBY]
+        group = next(one for one in self.groups if backend in one.backends)
+        return [] if group.share else [Unavailable.STANDBY]
 
     def counts(self) -> PoolCounts:
         """The totals for a Report."""
@@ -354,9 +363,3 @@ class Pool:
             held=self.held,
             panic=self.panic,
         )
-
-
-def _by_tier(backends: Sequence[Backend]) -> Iterator[list[Backend]]:
-    ordered = sorted(backends, key=lambda b: b.settings.tier)
-    for _, members in groupby(ordered, key=lambda b: b.settings.tier):
-        yield list(members)

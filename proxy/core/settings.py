@@ -1,16 +1,20 @@
 """The value objects that a config file becomes: what the supervisor knows and a Snapshot carries to the workers.
 
-Plain frozen data. Policies with behaviour stand beside that behaviour (`health`, `breaker`, `retry`, `outlier`).
+Plain frozen data. Policies with behaviour stand beside that behaviour (`health`, `breaker`, `retry` and others).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
+from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy
 from proxy.core.retry import RetryPolicy
+from proxy.core.warmup import WarmupPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,13 @@ class PoolSettings:
     overprovisioning: float = 1.4
     """A tier's available share times this, up to 1, is the share of the load that it takes."""
     region: str = ""
+    locality: LocalityPolicy | None = None
+    """None: all regions are one."""
+    failover: FailoverPolicy | None = None
+    """None: all Backends serve (`active-active`); else one at a time (`active-passive`)."""
+    warmup: WarmupPolicy = WarmupPolicy()
+    damping: DampingPolicy | None = None
+    """None: flapping has no other cost than what each failure has."""
     timeouts: Timeouts = Timeouts()
     health: HealthPolicy = HealthPolicy()
     breaker: BreakerPolicy = BreakerPolicy()

@@ -28,6 +28,7 @@ from proxy.core.messages import (
     Applied,
     BreakerNews,
     Drain,
+    Heard,
     LastCall,
     Message,
     PoolNews,
@@ -171,6 +172,8 @@ class Worker:
         now = monotonic()
         for pool in self.pools.values():
             pool.heed(snapshot.backends, now)
+        if self.control is not None:
+            self.control.send(Heard(self.number, snapshot.version))
         self._note_panics()
 
     def _configure(self, settings: Settings, snapshot: Snapshot) -> None:
@@ -223,10 +226,11 @@ class Worker:
         if backend is None or news.state is BreakerState.HALF_OPEN:
             return
         pool = self.pools[news.pool]
-        if news.state is BreakerState.OPEN and not pool.may_eject(backend):
+        now = monotonic()
+        if news.state is BreakerState.OPEN and not pool.may_eject(backend, now):
             return
         self._is_following = True
-        backend.breaker.follow(news.state, news.until, news.reason, monotonic())
+        backend.breaker.follow(news.state, news.until, news.reason, now)
         self._is_following = False
 
     def _note_panics(self) -> None:

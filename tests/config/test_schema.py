@@ -88,7 +88,7 @@ def test_the_file_with_every_default_written_out_names_every_policy_key() -> Non
         {"pools": {"app": ["https://a"]}},
         {"pools": {"a b": ["a:1"]}},
         {"pools": {"app": {"backends": ["a:1"], "timeouts": {"client_idle": "1s"}}}},
-        {"pools": {"app": {"backends": ["a:1"], "mode": "active-passive"}}},
+        {"pools": {"app": {"backends": ["a:1"], "mode": "leader-follower"}}},
         {"defaults": {"retries": {"budget": 0.2}}},
         {"defaults": {"retries": {"budget": "20"}}},
         {"defaults": {"retries": {"on": ["conect"]}}},

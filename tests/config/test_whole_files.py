@@ -103,12 +103,10 @@ def test_a_mistake_at_the_top_is_named_with_its_place(mistakes: Mistakes, added:
         ("timeouts: {client_idle: 1s}", ["5:16: pools.app.timeouts.client_idle: belongs in 'defaults': it bounds a wait for clients, whose pool is not known yet"]),
         ("limits: {connections: 1}", ["5:14: pools.app.limits.connections: belongs in 'defaults': it bounds what clients send, before a pool is chosen"]),
         ("breaker: {open_for: 2m}", ["5:25: pools.app.breaker.open_for: 'open_for' is longer than 'open_for_max', which is 60s"]),
-        ("mode: active-passive", ["5:11: pools.app.mode: 'active-passive' is not supported yet"]),
-        ("mode: active", ["5:11: pools.app.mode: expected active-active for the mode, not 'active'; did you mean 'active-active'?"]),
+        ("mode: leader-follower", ["5:11: pools.app.mode: 'leader-follower' is not supported yet"]),
+        ("mode: active", ["5:11: pools.app.mode: expected active-active or active-passive for the mode, not 'active'; did you mean 'active-active'?"]),
         ("proxy_protocol: true", ["5:5: pools.app.proxy_protocol: belongs to a listener; towards backends it is called 'send_proxy_protocol'"]),
         ("send_proxy_protocol: v3", ["5:26: pools.app.send_proxy_protocol: expected v1, v2, true or false, not 'v3'"]),
-        ("slow_start: 20s", ["5:5: pools.app.slow_start: not supported yet"]),
-        ("failover: {mode: auto}", ["5:5: pools.app.failover: not supported yet"]),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_pool_is_named_with_its_place(mistakes: Mistakes, added: str, expected: list[str]) -> None:
@@ -257,6 +255,7 @@ state_dir: ./state
 listeners: {web: 127.0.0.1:8080}
 pools:
   checkout:
+    region: eu-west
     locality: { prefer: region, spill_below: 70% }
     slow_start: 20s
     backends: [{ url: "http://127.0.0.1:9101", region: eu-west }]
@@ -275,14 +274,10 @@ routes:
   - { pool: checkout, sticky: { cookie: fo_node } }
 """
     assert [
-        "6:5: pools.checkout.locality: not supported yet",
-        "7:5: pools.checkout.slow_start: not supported yet",
-        "10:11: pools.payments.mode: 'active-passive' is not supported yet",
-        "11:5: pools.payments.failover: not supported yet",
-        "15:11: pools.orders-db.mode: 'leader-follower' is not supported yet",
-        "16:5: pools.orders-db.leader: not supported yet",
-        "17:5: pools.orders-db.read: not supported yet",
-        "21:23: routes[1].sticky: not supported yet",
+        "16:11: pools.orders-db.mode: 'leader-follower' is not supported yet",
+        "17:5: pools.orders-db.leader: not supported yet",
+        "18:5: pools.orders-db.read: not supported yet",
+        "22:23: routes[1].sticky: not supported yet",
     ] == mistakes(text)
 
 

@@ -16,9 +16,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controlplane.admin import Admin
 from proxy.controlplane.dates import Dates
-from proxy.controlplane.registry import BackendRecord, Registry
+from proxy.controlplane.records import BackendRecord
+from proxy.controlplane.registry import Registry
 from proxy.controlplane.reload import Json, Reader
 from proxy.controlplane.supervisor import Supervisor
+from proxy.controlplane.switching import Switching
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy
 from proxy.core.messages import (
@@ -218,6 +220,9 @@ class Control:
     reloads: Callable[[], Json] = dict
     """What a reload answers, or raises."""
     orders: list[tuple[str, object]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.switching = Switching(self.registry, lambda _: None)
 
     def readiness(self) -> str:
         return self.readiness_is

@@ -67,6 +67,7 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "region": "",
             "available": True,
             "reasons": [],
+            "vetoes": [],
             "since": "2023-11-14T22:13:20.000Z",
             "admin_state": "ready",
             "drained": False,

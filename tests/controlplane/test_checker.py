@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.controlplane.checker import Checker
-from proxy.controlplane.registry import BackendRecord, Registry
+from proxy.controlplane.records import BackendRecord
+from proxy.controlplane.registry import Registry
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy, HealthState, Probe

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.registry import BackendRecord, BreakerView, Change, Registry
+from proxy.controlplane.change import Change
+from proxy.controlplane.records import BackendRecord, BreakerView
+from proxy.controlplane.registry import Registry
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy, HealthState, Probe
 from proxy.core.messages import AdminState, BackendCounts, BackendState, BreakerNews, PoolNews

@@ -25,7 +25,7 @@ seeds = st.integers()
 def make(weights: Sequence[int], balance: str) -> tuple[Pool, Balancer, tuple[Backend, ...]]:
     pool = make_pool(members(len(weights), weights), balance=balance)
     pool.refresh(0.0)
-    return pool, pool.tiers[0].balancer, pool.backends
+    return pool, pool.groups[0].balancer, pool.backends
 
 
 def picks(weights: Sequence[int], balance: str, number: int, seed: int = 0) -> list[str]:

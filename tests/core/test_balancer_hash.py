@@ -35,7 +35,7 @@ def hash_pool(number: int, weights: Sequence[int] = ()) -> Pool:
 
 
 def owners(pool: Pool, without: Sequence[str] = (), keys: int = 600) -> list[str]:
-    balancer = pool.tiers[0].balancer
+    balancer = pool.groups[0].balancer
     candidates = tuple(b for b in pool.backends if b.name not in without)
     rng = random.Random(0)
     return [balancer.pick(candidates, head, 0.0, rng).name for head in map(keyed, range(keys))]

@@ -134,7 +134,7 @@ class DispatchMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3), state=st.sampled_from([BreakerState.OPEN, BreakerState.CLOSED]))
     def another_worker_tells(self, number: int, state: BreakerState) -> None:
         backend = self.pool.backends[number % len(self.pool.backends)]
-        if state is BreakerState.CLOSED or self.pool.may_eject(backend):
+        if state is BreakerState.CLOSED or self.pool.may_eject(backend, self.now):
             backend.breaker.follow(state, self.now + 1.0, "news", self.now)
 
     # What must be true

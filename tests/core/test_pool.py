@@ -119,21 +119,21 @@ def test_the_cap_counts_those_that_are_out_beside_the_one_in_question() -> None:
     first, second, third, _ = pool.backends
     trip(first)
 
-    assert pool.may_eject(second)
+    assert pool.may_eject(second, 0.0)
     trip(second)
-    assert not pool.may_eject(third)
-    assert pool.may_eject(second)
+    assert not pool.may_eject(third, 0.0)
+    assert pool.may_eject(second, 0.0)
 
 
 def test_a_readmission_makes_room_under_the_cap() -> None:
     pool = make_pool(3)
     first, second, _ = pool.backends
     trip(first)
-    assert not pool.may_eject(second)
+    assert not pool.may_eject(second, 0.0)
 
     close(first, 5.0)
 
-    assert pool.may_eject(second)
+    assert pool.may_eject(second, 0.0)
 
 
 # Panic

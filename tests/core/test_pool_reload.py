@@ -50,10 +50,10 @@ def test_another_address_of_the_same_name_is_another_backend() -> None:
 
 def test_the_same_settings_change_nothing_at_all() -> None:
     pool = make_pool(2)
-    before = pool.tiers
+    before = pool.groups
 
     assert [] == obey(pool)
-    assert pool.tiers is before
+    assert pool.groups is before
 
 
 def test_another_number_of_workers_changes_each_ones_share_of_a_limit() -> None:

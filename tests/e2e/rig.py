@@ -95,6 +95,14 @@ class Admin:
         async with self._session.post(f"http://{self.address}/v1/reload") as answer:
             return answer.status, await answer.json(content_type=None)
 
+    async def post(self, order: str, document: Json, pool: str = "app") -> Json:
+        """Order a switch of an active-passive pool."""
+        async with self._session.post(f"http://{self.address}/v1/pools/{pool}/{order}", json=document) as answer:
+            told: Json = await answer.json()
+            if answer.status != 200:
+                raise AssertionError(told)
+            return told
+
     async def backend(self, name: str, pool: str = "app") -> Json:
         """One backend's document."""
         return await self.get(f"/v1/pools/{pool}/backends/{name}")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from proxy.controlplane.registry import BackendRecord, Registry
+from proxy.controlplane.records import BackendRecord
+from proxy.controlplane.registry import Registry
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState, BackendState, BreakerNews, Report

@@ -93,7 +93,7 @@ class Worker:
 
     def follow(self, news: BreakerNews) -> None:
         backend = self.pool.by_name[news.backend]
-        if news.state is BreakerState.OPEN and not self.pool.may_eject(backend):
+        if news.state is BreakerState.OPEN and not self.pool.may_eject(backend, self._timeline.now):
             return
         self._is_following = True
         backend.breaker.follow(news.state, news.until, news.reason, self._timeline.now)

@@ -1,0 +1,60 @@
+"""What follows from the passing of time alone: once a second the supervisor looks, and workers that hang are ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import Protocol
+
+from proxy.controlplane.change import Change
+from proxy.controlplane.fleet import Fleet
+from proxy.controlplane.registry import Registry
+from proxy.controlplane.takeover import Predecessors
+from proxy.logs import say
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+"""Seconds between two looks."""
+
+
+class Owner(Protocol):
+    """What the rounds need of the supervisor."""
+
+    registry: Registry
+    fleet: Fleet
+    predecessors: Predecessors
+
+    def carry_out(self, changes: list[Change]) -> None:
+        """Log what changed, and tell the workers."""
+
+
+class Rounds:
+    """One timer."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._timer: asyncio.TimerHandle | None = None
+        owner.registry.told = self._told
+
+    def begin(self) -> None:
+        """Look now, and then every second."""
+        self._timer = asyncio.get_running_loop().call_later(TICK, self.begin)
+        owner = self._owner
+        owner.carry_out(owner.registry.tick(monotonic()))
+        for worker in owner.registry.overdue():
+            say(log, logging.ERROR, "a worker keeps a pool from a switch: killed", worker=worker)
+            if worker < 0:
+                owner.predecessors.kill_one(-worker)
+            else:
+                owner.fleet.renew(worker)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _told(self) -> list[int]:
+        """The workers that act on Snapshots, or that acted on another supervisor's and can't be told any more."""
+        return [*self._owner.fleet.told(), *(-pid for pid in self._owner.predecessors.pids())]
