@@ -205,6 +205,10 @@ class Mistakes(logging.Handler):
         self.said.append(f"{record.getMessage()}: {record.exc_info and record.exc_info[1]!r}")
 
 
+MISTAKES = Mistakes()
+logging.getLogger("proxy.dataplane").addHandler(MISTAKES)
+
+
 class Plane:
     """A worker with one Backend or a few; connections are opened by the test, to the first of them."""
 
@@ -221,8 +225,7 @@ class Plane:
             limits=limits,
         )
         self.worker.heed(Snapshot(1, 1, settings, {}))
-        self._mistakes = Mistakes()
-        logging.getLogger("proxy.dataplane").addHandler(self._mistakes)
+        self._said_before = len(MISTAKES.said)
         self.pool = self.worker.pools["app"]
         self.backend = self.pool.backends[0]
         self.home = self.worker.idle[self.backend]
@@ -265,7 +268,7 @@ class Plane:
     @property
     def mistakes(self) -> list[str]:
         """What the worker has logged as a mistake of its own."""
-        return self._mistakes.said
+        return MISTAKES.said[self._said_before :]
 
     @property
     def idle(self) -> int:

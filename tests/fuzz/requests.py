@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 
+from proxy.core.settings import Limits
 from tests.dataplane.plane import Plane, Wire
 from tests.fuzz.mutator import cut
 from tests.fuzz.readers import Finding, Reading, h11_requests, strict_answers, strict_requests
@@ -26,6 +27,8 @@ _CHANGED = re.compile(
 UNNAMEABLE = frozenset(
     b"authorization cookie set-cookie cache-control date content-type content-encoding location".split()
 )
+NARROW = Limits(request_line=60, headers=6, header_bytes=200, body=20)
+"""Limits that many inputs reach."""
 EXPIRIES = 4
 """Deadlines that follow one another at the most: of the head, the body, the answer, the last bytes."""
 
@@ -34,12 +37,13 @@ class RequestFuzz:
     """Plays inputs; `seen` counts what became of them."""
 
     def __init__(self) -> None:
-        self._plane = Plane()
+        self._planes = (*[Plane()] * 7, Plane(limits=NARROW))
+        self._plane = self._planes[0]
         self.seen: Counter[str] = Counter()
 
     def check(self, data: bytes, rng: random.Random) -> None:
         """Raises Finding."""
-        plane = self._plane
+        plane = self._plane = rng.choice(self._planes)
         plane.begin_anew()
         client, backend = plane.client(), _Backend(plane)
         backend.serve()
@@ -56,7 +60,8 @@ class RequestFuzz:
         forwarded = [*backend.requests, *self._unfinished()]
         _judge_origin(data, forwarded)
         self.seen["forwarded"] += len(backend.requests)
-        self.seen["refused"] += _judge_answers(bytes(client.written), backend.requests)
+        status = _judge_answers(bytes(client.written), backend.requests)
+        self.seen[f"refused with {status}" if status else "not refused"] += 1
 
     def _unfinished(self) -> list[Reading]:
         """Compare what both readers see on each connection; the request that was begun and not finished, if any."""
@@ -185,7 +190,7 @@ def _end_to_end(fields: Fields) -> list[tuple[bytes, bytes]]:
 
 
 def _judge_answers(data: bytes, requests: list[Reading]) -> int:
-    """Each request has its own answer, in order; a refusal comes last. Whether there is one."""
+    """Each request has its own answer, in order; a refusal comes last: its status, or 0."""
     number = 0
     while data:
         method = requests[number].start[0] if number < len(requests) else b"GET"
@@ -203,11 +208,11 @@ def _judge_answers(data: bytes, requests: list[Reading]) -> int:
         elif final.start != (b"200",) or not final.values(b"allow"):
             if data or not 400 <= int(final.start[0]) <= 599 or final.start == (b"500",):
                 raise Finding(f"refused with {final!r}, followed by {data!r}")
-            return _all_answered(number, requests, refused=1)
-    return _all_answered(number, requests, refused=0)
+            return _refused(number, requests, int(final.start[0]))
+    return _refused(number, requests, 0)
 
 
-def _all_answered(number: int, requests: list[Reading], *, refused: int) -> int:
+def _refused(number: int, requests: list[Reading], status: int) -> int:
     if number != len(requests):
         raise Finding(f"{len(requests)} requests had {number} answers")
-    return refused
+    return status
