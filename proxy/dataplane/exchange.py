@@ -91,6 +91,8 @@ class Exchange(Asking):
         finally:
             if self._upstream is not None or keyed is not None or not dispatch.is_settled:
                 self._leave()
+            # Its error's traceback leads back to here.
+            self._upload = None
 
     def _leave(self) -> None:
         """Nothing stays open, however the request ended."""

@@ -42,11 +42,16 @@ class Outbox:
     def __repr__(self) -> str:
         return f"<Outbox {len(self._waiting)} waiting>"
 
-    def watch(self, descriptor: int) -> int:
+    def watch(self, transport: asyncio.BaseTransport) -> int:
         """Look at this connection, too, before anything is delivered; it is forgotten when it is closed.
 
-        Returns -1 if the kernel has no room for one more; then this one is only read as the loop reads all.
+        Returns its descriptor, or -1 if the kernel has no room for one more, or if what comes on it may be no data, as
+        under TLS; such a one is only read as the loop reads all.
         """
+        sock = transport.get_extra_info("socket")
+        if sock is None or transport.get_extra_info("sslcontext") is not None:
+            return -1
+        descriptor: int = sock.fileno()
         try:
             self._poll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP)
         except OSError:

@@ -20,7 +20,6 @@ from proxy.errors import ErrorKind, ResponseError
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.idle import IdleConnections
-    from proxy.dataplane.outbox import Outbox
 
 HIGH_WATER = 262144
 """Bytes of an answer that are held before reading stops, where they can't be passed on yet."""
@@ -105,13 +104,7 @@ class Upstream(asyncio.Protocol):
         self._to_head = to_head
         self.requests += 1
         if self.requests == 1 and not self.is_lost:
-            self._be_watched(owner.worker.outbox)
-
-    def _be_watched(self, outbox: Outbox) -> None:
-        """What comes before a request is no answer to it; under TLS it may be no data either."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and self.transport.get_extra_info("sslcontext") is None:
-            self.descriptor = outbox.watch(sock.fileno())
+            self.descriptor = owner.worker.outbox.watch(self.transport)
 
     def release(self, now: float, *, reusable: bool) -> None:
         """The exchange is over: keep the connection if nothing speaks against it, else close it."""
@@ -137,9 +130,15 @@ class Upstream(asyncio.Protocol):
         """End the connection at once; what the transport still holds is dropped."""
         self.owner = None
         if not self.is_lost:
-            self.is_lost = True
-            self.home.forget(self)
+            self._retire()
             self.transport.abort()
+
+    def _retire(self) -> None:
+        """Read no more. A method of ours in `_sink` would keep this, and what it holds, for the garbage collector."""
+        self.is_lost = True
+        self._sink = _unheard
+        self.stream = None
+        self.home.forget(self)
 
     def finish(self, within: float) -> None:
         """End the connection once all that the transport still holds has been written, or after so many seconds."""
@@ -147,8 +146,7 @@ class Upstream(asyncio.Protocol):
             self.close()
             return
         self.owner = None
-        self.is_lost = True
-        self.home.forget(self)
+        self._retire()
         self.transport.close()
         asyncio.get_running_loop().call_later(within, self.transport.abort)
 
@@ -215,12 +213,9 @@ class Upstream(asyncio.Protocol):
         return self.tunnel is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.is_lost:
-            return
-        self.is_lost = True
-        self.home.forget(self)
-        if self.owner is not None:
-            self.owner.wake()
+        if not self.is_lost:
+            self._retire()
+            self._wake()
 
     def pause_writing(self) -> None:
         self.is_write_paused = True
@@ -390,11 +385,15 @@ class Upstream(asyncio.Protocol):
         self.fail(ResponseError("more than was announced"))
 
     def fail(self, error: ResponseError) -> None:
-        """The answer can't be used."""
-        self.error = error
+        """The answer can't be used. An error that was raised is not kept: its traceback leads back to here."""
+        self.error = ResponseError(error.detail, error.kind)
         self._sink = self._surplus
         self._wake()
 
     def _wake(self) -> None:
         if self.owner is not None:
             self.owner.wake()
+
+
+def _unheard(_data: bytes) -> None:
+    """Bytes after the end of a connection."""

@@ -1,5 +1,7 @@
 """Promises of `proxy.dataplane.outbox`."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import select
@@ -94,6 +96,20 @@ async def test_a_message_that_can_not_be_sent_takes_no_other_with_it(caplog: pyt
     assert ["a message could not be sent; its connection is cut"] == caplog.messages
 
 
+class Transport(asyncio.BaseTransport):
+    """As much of a connection as is asked of it: its socket, and whether it is encrypted."""
+
+    def __init__(self, sock: socket.socket | Number | None, sslcontext: str | None = None) -> None:
+        super().__init__({"socket": sock, "sslcontext": sslcontext})
+
+
+class Number(int):
+    """The descriptor of a socket that is closed."""
+
+    def fileno(self) -> int:
+        return self
+
+
 async def test_whoever_is_delivered_to_learns_on_which_watched_connections_something_has_come() -> None:
     """Also what the loop has not read yet."""
     outbox = Outbox(asyncio.get_running_loop())
@@ -109,7 +125,7 @@ async def test_whoever_is_delivered_to_learns_on_which_watched_connections_somet
             stack.enter_context(one)
         quiet, speaks, ends, unwatched = ours
         for one in (quiet, speaks, ends):
-            outbox.watch(one.fileno())
+            outbox.watch(Transport(one))
         theirs[1].send(b"x")
         theirs[2].shutdown(socket.SHUT_WR)
         theirs[3].send(b"x")
@@ -125,11 +141,13 @@ async def test_whoever_is_delivered_to_learns_on_which_watched_connections_somet
         assert unwatched.fileno() not in seen[0]
 
 
-async def test_a_connection_that_can_not_be_watched_is_used_all_the_same() -> None:
-    with socket.socket() as closed:
-        descriptor = closed.fileno()
+async def test_what_can_not_be_watched_is_used_all_the_same() -> None:
+    outbox = Outbox(asyncio.get_running_loop())
+    with socket.socket() as closed, socket.socket() as encrypted:
+        gone = Transport(Number(closed.fileno()))
+        unwatched = [outbox.watch(Transport(encrypted, "TLS")), outbox.watch(Transport(None))]
 
-    assert -1 == Outbox(asyncio.get_running_loop()).watch(descriptor)
+    assert [-1, -1, -1] == [*unwatched, outbox.watch(gone)]
 
 
 def ends_fileno(seen: list[dict[int, int]]) -> int:

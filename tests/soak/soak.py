@@ -112,8 +112,13 @@ async def kill_backends(fleet: Fleet, rng: random.Random, report: Report) -> Non
         await asyncio.sleep(rng.uniform(0.5, 1.5) * KILL_BACKEND)
         name = rng.choice(BACKENDS)
         report.killed[name] = report.killed.get(name, 0) + 1
-        # Cancelled in between, it would leave a backend dead.
-        await asyncio.shield(replace(fleet, name, rng.uniform(0.1, 1.0)))
+        replacing = asyncio.ensure_future(replace(fleet, name, rng.uniform(0.1, 1.0)))
+        try:
+            await asyncio.shield(replacing)
+        except asyncio.CancelledError:
+            # Ended in between, it would leave a backend dead.
+            await replacing
+            raise
 
 
 async def replace(fleet: Fleet, name: str, seconds: float) -> None:
