@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.client import PATIENCE, Client, request
 from tests.e2e.rig import happens, now, rigged
 from tests.e2e.scripted import Asked, Scripted, Way
+from tests.e2e.test_bodies import FLOOD, MOST_KEPT, Sender, forget_most_memory, most_memory
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -167,6 +168,54 @@ async def test_a_backend_that_breaks_off_ends_the_tunnel_after_its_last_byte(way
 
     assert b"x" * 100_000 == received
     assert b"" == await client.until_closed()
+
+
+# Pace
+
+
+async def test_a_slow_backend_stops_a_fast_client_in_a_tunnel(way: Way, client: Client) -> None:
+    go_on = asyncio.Event()
+    heard = asyncio.get_running_loop().create_future()
+
+    async def listen_late(asked: Asked) -> None:
+        await happens(go_on)
+        heard.set_result(len(await asked.reader.read()))
+
+    way.backend.handler = switching(listen_late)
+    await open_tunnel(client)
+    before = forget_most_memory(pid := way.proxy.worker_of(client))
+    sender = Sender()
+    sending = asyncio.create_task(sender.run(client.writer))
+    await sender.is_stuck()
+    stuck_at = sender.sent
+    go_on.set()
+    await sending
+    client.writer.write_eof()
+
+    assert FLOOD == await asyncio.wait_for(heard, PATIENCE)
+    assert stuck_at < FLOOD
+    assert most_memory(pid) - before < MOST_KEPT
+
+
+async def test_a_slow_client_stops_a_fast_backend_in_a_tunnel(way: Way) -> None:
+    sender = Sender()
+
+    async def flood(asked: Asked) -> None:
+        await sender.run(asked.writer)
+
+    way.backend.handler = switching(flood)
+    async with await Client.connect(way.proxy.address, receive_buffer=65536) as client:
+        await open_tunnel(client)
+        before = forget_most_memory(pid := way.proxy.worker_of(client))
+        await sender.is_stuck()
+        stuck_at = sender.sent
+        received = 0
+        while piece := await client.reader.read(1 << 20):
+            received += len(piece)
+
+    assert FLOOD == received
+    assert stuck_at < FLOOD
+    assert most_memory(pid) - before < MOST_KEPT
 
 
 # Beginnings

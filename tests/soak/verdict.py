@@ -8,7 +8,7 @@ from tests.soak.traffic import KINDS
 MOST_DESCRIPTORS = 2
 """More than at the first rest: a probe or a reader of the metrics may be under way."""
 MOST_TASKS = 1
-MOST_MEMORY = 16.0
+MOST_MEMORY = 8.0
 """MiB more than at the first rest: allocators keep what a peak has needed."""
 
 
