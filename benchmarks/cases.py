@@ -20,6 +20,8 @@ class LoadCase:
     """Requests a second of the open loop; 0 is the closed loop."""
     close_each: bool = False
     tls: bool = False
+    keyed: bool = False
+    """Writes with idempotency keys, which no other proxy here heeds."""
     backends: int = 3
     routes: int = 1
     workers: int = 1
@@ -98,6 +100,13 @@ _ALL: tuple[Case, ...] = (
     LoadCase("fixed-rate", "small GET at a fixed 5,000 requests/s", 1.5, rate=5000.0),
     LoadCase("post-2k", "POST of 2 KB", 1.7, requests="post-2k"),
     LoadCase("post-64k", "POST of 64 KB", 1.0, requests="post-64k"),
+    LoadCase(
+        "keyed-post",
+        "POST of 200 B, each with an idempotency key of its own",
+        requests="keyed",
+        keyed=True,
+        leaves_out=("haproxy", "nginx", "envoy", "caddy", "aiohttp", "relay"),
+    ),
     LoadCase("get-64k", "GET of 64 KB, counted", 1.1, requests="get-64k"),
     LoadCase("get-64k-chunked", "GET of 64 KB, chunked", 1.2, requests="get-64k-chunked"),
     LoadCase("get-1m", "GET of 1 MB, counted", 0.6, requests="get-1m"),

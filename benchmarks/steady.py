@@ -21,7 +21,7 @@ def measure_load(case: LoadCase, done: Measurement, pace: Pace) -> None:
 
         def setup(folder: Path, port: int, admin_port: int) -> Setup:
             certificate = make_certificate(folder) if case.tls else None
-            return Setup(folder, port, admin_port, backends, case.routes, case.workers, certificate)
+            return Setup(folder, port, admin_port, backends, case.routes, case.workers, certificate, keyed=case.keyed)
 
         with peer_on(stage, done.peer, setup) as proxy:
             spec = LoadSpec(

@@ -121,9 +121,19 @@ def mixed_requests() -> Iterator[bytes]:
             yield request("POST", "/checkout/orders", {"X-Order-Id": str(number)}, b"p" * 200)
 
 
+def keyed_requests() -> Iterator[bytes]:
+    """Writes, each with a key that was never there before."""
+    template = request("POST", "/checkout/orders", {"Idempotency-Key": "%032d"}, b"p" * 200)
+    before, after = template.split(b"%032d")
+    run = random.Random().getrandbits(64)
+    for number in itertools.count(run):
+        yield b"%b%032d%b" % (before, number, after)
+
+
 ENDLESS: dict[str, Callable[[], Iterator[bytes]]] = {
     "varied": lambda: itertools.cycle(varied_requests()),
     "mixed": mixed_requests,
+    "keyed": keyed_requests,
 }
 REQUESTS: dict[str, list[bytes]] = {
     "small": [request("GET", "/checkout/cart?item=42")],

@@ -46,6 +46,8 @@ class Setup:
     workers: int = 1
     certificate: Certificate | None = None
     websockets: bool = False
+    keyed: bool = False
+    """Heed idempotency keys: note each write before it is sent, keep its answer."""
     answer_timeout: float = ANSWER_TIMEOUT
     """Seconds that a backend has to begin its answer."""
     probe_interval: float = PROBE_INTERVAL

@@ -20,7 +20,7 @@ admin: {{ address: 127.0.0.1:{admin_port} }}
 defaults:
 {defaults}
 pools:
-  app:
+  app:{keyed}
     backends:
 {backends}
 {routes}
@@ -51,6 +51,7 @@ def command(setup: Setup) -> list[str]:
             workers=setup.workers,
             folder=setup.folder,
             defaults=_defaults(setup),
+            keyed="\n    idempotency: {}" if setup.keyed else "",
             listener=listener,
             admin_port=setup.admin_port,
             backends="\n".join(f"      - 127.0.0.1:{port}" for port in setup.backends),

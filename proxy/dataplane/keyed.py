@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from proxy.core import idempotency
 from proxy.core.dispatch import Attempt, Decision
 from proxy.core.grammar import COUNTED, with_nominated
 from proxy.core.http1 import RequestHead, ResponseHead
-from proxy.core.idempotency import Denial, Entry, Kept, Verdict
+from proxy.core.idempotency import Denial, Entry, Kept, KeyState, Verdict
 from proxy.core.keyed import KeyedDispatch
 from proxy.core.settings import IdempotencyPolicy, Limits
 from proxy.dataplane.pause import PAUSE, wait
@@ -30,13 +30,10 @@ if TYPE_CHECKING:
     from proxy.core.pool import Pool
     from proxy.dataplane.downstream import Downstream
 
-T = TypeVar("T")
-
 LOOK_EVERY = 0.025
 """Seconds between two looks whether the first request with a key has been answered (`on_conflict: wait`)."""
 BUSY_STEP = 0.001
-BUSY_LIMIT = 1.0
-"""Seconds that the ledger may be busy before that counts as a failure."""
+"""Seconds between two looks into a ledger that is just being opened."""
 CHECKED = Limits(headers=1_000_000, header_bytes=1 << 30)
 """For answers from the ledger, which were within the limits when they came."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -151,7 +148,10 @@ class KeyedWrite:
         until = monotonic() + self._pool.settings.timeouts.first_byte
         while True:
             try:
-                entry = await self._patiently(lambda: self._store.find(self._key, time.time()))
+                entry = await self._store.find(self._key, time.time())
+            except StoreBusyError:
+                await wait(self._client, BUSY_STEP, self._check)
+                continue
             except StoreError:
                 return self._deny(idempotency.STORE_FAILED)
             verdict = Verdict.RUN if entry is None else idempotency.judge(entry, self._fingerprint, self._policy)
@@ -175,7 +175,7 @@ class KeyedWrite:
 
     async def _replay(self, entry: Entry) -> Decision | Answer:
         try:
-            kept = await self._patiently(lambda: self._store.answer(entry))
+            kept = await self._store.answer(entry)
             if kept is None:
                 return idempotency.NOT_KEPT.refuse()
             head = ResponseHead(kept.head, CHECKED)
@@ -194,7 +194,7 @@ class KeyedWrite:
         claim = Claim(self._key, self._pool.name, self._fingerprint, backend, policy.keep_for, policy.max_entries)
         before = self._entry or self._before
         try:
-            entry = await self._patiently(lambda: self._store.claim(claim, before, time.time()))
+            entry = await self._store.claim(claim, before, time.time(), self._client.wake)
         except StoreError as error:
             return self._not_recorded(error)
         if entry is None:
@@ -225,7 +225,7 @@ class KeyedWrite:
             # What is too large to be kept its Backend can be asked for again.
             return
         try:
-            await self._patiently(lambda: self._store.settle(entry, answer), check=_nothing)
+            await self._store.settle(entry, answer, self._client.wake)
         except StoreError:
             return
         self._entry = None
@@ -233,21 +233,8 @@ class KeyedWrite:
     def leave(self) -> None:
         """The exchange is over. What was not settled may have been executed, or surely was not."""
         if self._entry is not None:
-            self._store.let_go(self._entry, unknown=self.dispatch.was_sent)
+            self._store.let_go(self._entry, KeyState.UNKNOWN if self.dispatch.was_sent else None)
             self._entry = None
-
-    # The ledger
-
-    async def _patiently(self, call: Callable[[], Awaitable[T]], check: Callable[[], None] | None = None) -> T:
-        """Call again while another process holds the ledger, without holding up this one."""
-        until = monotonic() + BUSY_LIMIT
-        while True:
-            try:
-                return await call()
-            except StoreBusyError:
-                if monotonic() >= until:
-                    raise
-            await wait(self._client, BUSY_STEP, check or self._check)
 
     def _deny(self, denial: Denial, detail: str = "") -> Decision:
         self._count(denial.name.removeprefix("idempotency_"))
@@ -262,10 +249,6 @@ DENIALS = {
     Verdict.MISMATCH: idempotency.REUSED,
     Verdict.UNKNOWN: idempotency.NOT_KNOWN,
 }
-
-
-def _nothing() -> None:
-    """An answer is kept also for a client that has left."""
 
 
 def begin_keyed(client: Downstream, request: RequestHead, pool: Pool, policy: IdempotencyPolicy) -> KeyedWrite | None:

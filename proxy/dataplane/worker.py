@@ -184,7 +184,7 @@ class Worker:
         self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
         if self.ledger is None and any(pool.idempotency is not None for pool in settings.pools):
-            self.ledger = SqliteStore(Path(settings.state_dir), self.rng)
+            self.ledger = SqliteStore(Path(settings.state_dir), self.rng, self.loop)
         self._panics &= self.pools.keys()
         self.router = self._routes.router(settings.routes, snapshot.routes_version)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]

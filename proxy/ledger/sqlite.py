@@ -1,8 +1,7 @@
 """The store of one machine: SQLite in `state_dir`, written by all workers. `dataplane.keyed` calls it.
 
-Its calls do not block: while another process writes, which takes some 30 µs, they raise StoreBusyError. A commit is in
-the operating system's hands when it returns, so that it survives the death of every process of ours; `docs/adr` says
-what a power cut may take.
+A commit is in the operating system's hands when it is done, so that it survives the death of every process of ours;
+ADR 9 says what a power cut may take.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import contextlib
 import logging
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
 from proxy.core.idempotency import Entry, Kept, KeyState
+from proxy.ledger.batch import Batch, Loop
 from proxy.ledger.owners import Owners
-from proxy.ledger.schema import LOCKS, failing, open_ledger, writing
+from proxy.ledger.schema import LOCKS, failing, open_ledger
 from proxy.ledger.store import Claim, StoreBusyError, StoreError, StoreFullError
 from proxy.logs import say
 
@@ -43,21 +43,21 @@ DELETE FROM entries WHERE n IN (
 SELECT n FROM entries WHERE pool = ? AND expires <= ? AND state IN (2, 4) ORDER BY expires LIMIT 10)"""
 _DONE = "UPDATE entries SET state = 4 WHERE n = ? AND turn = ?"
 _KEEP = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
-_NOT_KNOWN = "UPDATE entries SET state = 2 WHERE n = ? AND turn = ?"
+_SET_STATE = "UPDATE entries SET state = ? WHERE n = ? AND turn = ?"
 _FORGET = "DELETE FROM entries WHERE n = ? AND turn = ?"
 
 
 class SqliteStore:
     """A Store; see there."""
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
+    def __init__(self, folder: Path, rng: random.Random, loop: Loop) -> None:
         self._folder = folder
         self._rng = rng
         self._connection: sqlite3.Connection | None = None
         self._owners: Owners | None = None
         self._open_at = 0.0
         self._is_failing = False
-        self._late: list[tuple[str, Entry]] = []
+        self.batch = Batch(loop, self.connected)
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._folder}{' failing' if self._is_failing else ''}>"
@@ -65,86 +65,73 @@ class SqliteStore:
     # Store
 
     async def find(self, key: bytes, now: float) -> Entry | None:
-        with self._open() as (connection, owners):
+        with self.connected() as connection:
             row = connection.execute(_FIND, (key,)).fetchone()
             if row is None:
                 return None
             number, fingerprint, state, backend, turn, owner, expires = row
             if expires <= now and state in FORGETTABLE:
                 return None
-            if state == KeyState.RUNNING and not owners.is_alive(owner):
+            if state == KeyState.RUNNING and self._owners is not None and not self._owners.is_alive(owner):
                 state = KeyState.UNKNOWN
             return Entry(number, fingerprint, KeyState(state), backend, turn)
 
-    async def claim(self, claim: Claim, before: Entry | None, now: float) -> Entry | None:
-        self._settle_late()
+    async def claim(self, claim: Claim, before: Entry | None, now: float, wake: Callable[[], None]) -> Entry | None:
         turn = self._rng.getrandbits(_TURN_BITS)
         expires = now + claim.keep_for
-        with self._open() as (connection, owners):
+
+        def run(connection: sqlite3.Connection) -> Entry | None:
+            owner = self.owner
             if before is None:
-                new = (claim.key, claim.pool, claim.fingerprint, claim.backend, owners.own, turn, expires, claim.most)
-                number = self._insert(connection, new, now)
+                new = (claim.key, claim.pool, claim.fingerprint, claim.backend, owner, turn, expires, claim.most)
+                number = _insert(connection, new, now)
             else:
-                values = (claim.backend, owners.own, turn, expires, before.number, before.turn)
+                values = (claim.backend, owner, turn, expires, before.number, before.turn)
                 number = before.number if connection.execute(_TAKE_OVER, values).rowcount else 0
-        return Entry(number, claim.fingerprint, KeyState.RUNNING, claim.backend, turn) if number else None
+            return Entry(number, claim.fingerprint, KeyState.RUNNING, claim.backend, turn) if number else None
 
-    @staticmethod
-    def _insert(connection: sqlite3.Connection, new: tuple[object, ...], now: float) -> int:
-        """The number of the new entry; 0 if the key has one."""
-        cursor = connection.execute(_NEW, new)
-        if not cursor.rowcount:
-            key, pool = new[:2]
-            if connection.execute(_FORGET_EXPIRED, (key, now)).rowcount:
-                cursor = connection.execute(_NEW, new)
-            elif connection.execute(_FIND, (key,)).fetchone() is None:
-                # The keeper makes room in time, where there is one.
-                if not connection.execute(_MAKE_ROOM, (pool, now)).rowcount:
-                    raise StoreFullError("max_entries")
-                cursor = connection.execute(_NEW, new)
-        return cursor.lastrowid or 0 if cursor.rowcount else 0
+        write = self.batch.add(run, wake)
+        try:
+            return await write
+        except GeneratorExit:
+            self.batch.drop(write)
+            raise
 
-    async def settle(self, entry: Entry, answer: Kept | None) -> None:
-        with self._open() as (connection, _), writing(connection):
+    async def settle(self, entry: Entry, answer: Kept | None, wake: Callable[[], None]) -> None:
+        def run(connection: sqlite3.Connection) -> None:
             is_ours = connection.execute(_DONE, (entry.number, entry.turn)).rowcount == 1
             if is_ours and answer is not None:
                 connection.execute(_KEEP, (entry.number, answer.head, answer.body, answer.trailer))
 
+        await self.batch.add(run, wake)
+
     async def answer(self, entry: Entry) -> Kept | None:
-        with self._open() as (connection, _):
+        with self.connected() as connection:
             row = connection.execute("SELECT head, body, trailer FROM answers WHERE n = ?", (entry.number,)).fetchone()
         return None if row is None else Kept(*row)
 
-    def let_go(self, entry: Entry, *, unknown: bool) -> None:
-        self._late.append((_NOT_KNOWN if unknown else _FORGET, entry))
-        self._settle_late()
-
-    # What could not be noted at once
-
-    def tend(self) -> None:
-        """Note what is late; the worker calls this often."""
-        self._settle_late()
-
-    def _settle_late(self) -> None:
-        while self._late:
-            statement, entry = self._late[0]
-            try:
-                with self._open() as (connection, _):
-                    connection.execute(statement, (entry.number, entry.turn))
-            except StoreError:
-                return
-            del self._late[0]
+    def let_go(self, entry: Entry, state: KeyState | None) -> None:
+        if state is None:
+            self.batch.add_late(lambda connection: connection.execute(_FORGET, (entry.number, entry.turn)))
+        else:
+            self.batch.add_late(lambda connection: connection.execute(_SET_STATE, (state, entry.number, entry.turn)))
 
     # Opening and closing
 
+    @property
+    def owner(self) -> int:
+        """This process's number, while the ledger is open."""
+        assert self._owners is not None
+        return self._owners.own
+
     @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[sqlite3.Connection, Owners]]:
+    def connected(self) -> Iterator[sqlite3.Connection]:
         """The connection; closed after a failure, since nobody knows what state that has left it in."""
         try:
             with failing():
-                if self._connection is None or self._owners is None:
+                if self._connection is None:
                     self._connection, self._owners = self._reopen()
-                yield self._connection, self._owners
+                yield self._connection
         except (StoreBusyError, StoreFullError):
             raise
         except StoreError as error:
@@ -174,12 +161,31 @@ class SqliteStore:
             self._connection.close()
             self._connection = None
 
+    def tend(self) -> None:
+        """Note what is late."""
+        self.batch.flush()
+
     def close(self) -> None:
         """Close the ledger; what this process still carries is of unknown outcome from now on."""
-        self._settle_late()
+        self.batch.flush()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         if self._owners is not None:
             self._owners.close()
             self._owners = None
+
+
+def _insert(connection: sqlite3.Connection, new: tuple[object, ...], now: float) -> int:
+    """The number of the new entry; 0 if the key has one."""
+    cursor = connection.execute(_NEW, new)
+    if not cursor.rowcount:
+        key, pool = new[:2]
+        if connection.execute(_FORGET_EXPIRED, (key, now)).rowcount:
+            cursor = connection.execute(_NEW, new)
+        elif connection.execute(_FIND, (key,)).fetchone() is None:
+            # The keeper makes room in time, where there is one.
+            if not connection.execute(_MAKE_ROOM, (pool, now)).rowcount:
+                raise StoreFullError("max_entries")
+            cursor = connection.execute(_NEW, new)
+    return cursor.lastrowid or 0 if cursor.rowcount else 0

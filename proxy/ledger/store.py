@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.core.idempotency import Entry, Kept
+from proxy.core.idempotency import Entry, Kept, KeyState
 
 
 class StoreError(Exception):
@@ -37,26 +38,27 @@ class Claim:
 class Store(Protocol):
     """Keeps what is known of keys. What a call has noted is there for every process when it returns.
 
-    `now` is wall time, since entries outlive processes. Calls may raise StoreError.
+    `now` is wall time, since entries outlive processes. A call that has to wait yields as `dataplane.pause` does, and
+    calls `wake` when it need not wait any more. Calls may raise StoreError.
     """
 
     async def find(self, key: bytes, now: float) -> Entry | None:
         """What is known of this key. A running write whose process is dead is of unknown outcome."""
 
-    async def claim(self, claim: Claim, before: Entry | None, now: float) -> Entry | None:
+    async def claim(self, claim: Claim, before: Entry | None, now: float, wake: Callable[[], None]) -> Entry | None:
         """Note that this Backend may execute the write from now on; None if somebody else was quicker.
 
         `before`: what the caller has found, or claimed itself; None for a new key. Raises StoreFullError.
         """
 
-    async def settle(self, entry: Entry, answer: Kept | None) -> None:
+    async def settle(self, entry: Entry, answer: Kept | None, wake: Callable[[], None]) -> None:
         """The write was answered. None: so that the answer could not be kept."""
 
     async def answer(self, entry: Entry) -> Kept | None:
         """The answer of a write that is done; None if it was not kept."""
 
-    def let_go(self, entry: Entry, *, unknown: bool) -> None:
-        """The caller will do no more: the write may have been executed, or surely was not. Never fails, may be late."""
+    def let_go(self, entry: Entry, state: KeyState | None) -> None:
+        """The caller will do no more: this is what is known; None if nothing was sent. Never fails, may be late."""
 
     def tend(self) -> None:
         """Note what is late."""

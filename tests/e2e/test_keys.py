@@ -385,13 +385,12 @@ async def test_a_backend_that_does_not_honour_keys_never_gets_one_twice(rig: Rig
 async def test_an_answer_that_speaks_of_the_moment_is_not_kept(rig: Rig) -> None:
     gateway = Gateway()
     gateway.cuts = ["409", "500"]
-    async with Scripted(gateway) as one, Scripted() as two:
-        proxy = await start(rig, one.address, two.address)
+    async with Scripted(gateway) as backend:
+        proxy = await start(rig, backend.address)
         async with await Client.connect(proxy.address) as client:
             answers = [await client.ask("POST", "/", *keyed("k"), body=b"x") for _ in range(4)]
 
-    assert [409, 500, 201, 201] == [answer.status for answer in answers]
-    assert (3, []) == (len(one.asked), two.asked)
+    assert ([409, 500, 201, 201], 3) == ([answer.status for answer in answers], len(backend.asked))
 
 
 # Bodies
@@ -526,7 +525,7 @@ async def test_beyond_the_bound_a_new_key_is_refused(rig: Rig) -> None:
 
 async def test_a_key_is_forgotten_after_its_time(rig: Rig) -> None:
     async with Scripted(Gateway()) as backend:
-        proxy = await start(rig, backend.address, idempotency={"keep_for": "300ms"})
+        proxy = await start(rig, backend.address, idempotency={"keep_for": "2500ms"})
         async with await Client.connect(proxy.address) as client:
             await client.ask("POST", "/", *keyed("k"), body=b"x")
             await until_shown(proxy, kept=1)

@@ -13,9 +13,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from proxy.core.idempotency import Entry, Kept, KeyState, Verdict, judge
 from proxy.core.settings import IdempotencyPolicy
-from proxy.ledger.sqlite import SqliteStore
 from proxy.ledger.store import StoreFullError
-from tests.ledger.ledgers import claim, done, open_store
+from tests.ledger.ledgers import Ledger, claim, open_store
 
 KEYS = [b"one", b"two", b"three"]
 BACKENDS = ["primary", "backup"]
@@ -44,7 +43,7 @@ class LedgerModel(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="ledger-model-"))
         self.now = 1000.0
         self.seeds = 0
-        self.processes: list[SqliteStore] = []
+        self.processes: list[Ledger] = []
         self.executed: dict[bytes, set[str]] = {key: set() for key in KEYS}
         """By which Backends, since the key was last forgotten. A Backend that gets a key twice executes it once."""
         self.answers: dict[bytes, tuple[float, Kept]] = {}
@@ -63,11 +62,11 @@ class LedgerModel(RuleBasedStateMachine):
     def ask(self, process: int, key: bytes, backend: str) -> object:
         """A client sends a request with this key; if it may be sent, the Balancer would take this Backend."""
         store = self.processes[process]
-        entry = done(store.find(key, self.now))
+        entry = store.look(key, self.now)
         verdict = Verdict.RUN if entry is None else judge(entry, b"print", POLICY)
         if verdict is Verdict.REPLAY:
             assert entry is not None
-            assert self.answers[key][1] == done(store.answer(entry))
+            assert self.answers[key][1] == store.kept(entry)
             return multiple()
         if verdict is Verdict.CONFLICT:
             assert key in self.running
@@ -80,7 +79,7 @@ class LedgerModel(RuleBasedStateMachine):
     def claim(self, process: int, key: bytes, backend: str, before: Entry | None) -> object:
         try:
             wanted = claim(key, backend, keep_for=KEEP_FOR, most=MOST)
-            ours = done(self.processes[process].claim(wanted, before, self.now))
+            ours = self.processes[process].take(wanted, before, self.now)
         except StoreFullError:
             assert before is None
             return multiple()
@@ -101,7 +100,7 @@ class LedgerModel(RuleBasedStateMachine):
             self.executed[write.key].add(write.entry.backend)
 
     def is_current(self, write: Carried) -> bool:
-        found = done(self.processes[write.process].find(write.key, self.now))
+        found = self.processes[write.process].look(write.key, self.now)
         return found is not None and found.turn == write.entry.turn and found.state is KeyState.RUNNING
 
     @rule(target=carried, write=consumes(carried), backend=st.sampled_from(BACKENDS))
@@ -110,7 +109,7 @@ class LedgerModel(RuleBasedStateMachine):
         if write.was_sent or not self.is_current(write):
             return write
         wanted = claim(write.key, backend, keep_for=KEEP_FOR, most=MOST)
-        ours = done(self.processes[write.process].claim(wanted, write.entry, self.now))
+        ours = self.processes[write.process].take(wanted, write.entry, self.now)
         assert ours is not None
         self.sent_at[write.key] = self.now
         return Carried(write.process, write.key, ours, was_sent=False)
@@ -122,7 +121,7 @@ class LedgerModel(RuleBasedStateMachine):
             return
         self.executed[write.key].add(write.entry.backend)
         kept = Kept(b"head", body)
-        done(self.processes[write.process].settle(write.entry, kept))
+        self.processes[write.process].finish(write.entry, kept)
         self.answers[write.key] = (self.now, kept)
         del self.running[write.key]
 
@@ -131,7 +130,7 @@ class LedgerModel(RuleBasedStateMachine):
         """The Attempt failed, and no other follows."""
         if self.is_current(write):
             del self.running[write.key]
-        self.processes[write.process].let_go(write.entry, unknown=write.was_sent)
+        self.processes[write.process].let_go(write.entry, KeyState.UNKNOWN if write.was_sent else None)
 
     @rule(process=st.integers(0, 1))
     def kill(self, process: int) -> None:
@@ -155,7 +154,7 @@ class LedgerModel(RuleBasedStateMachine):
         """Until its time is over."""
         for key, backends in getattr(self, "executed", {}).items():
             if backends and self.now < self.sent_at[key] + KEEP_FOR:
-                found = done(self.processes[0].find(key, self.now))
+                found = self.processes[0].look(key, self.now)
                 assert found is not None
                 assert found.backend in backends
 
