@@ -1,4 +1,4 @@
-"""The files for Docker and Prometheus: what can be said of them without an engine."""
+"""The files for Docker, Prometheus and systemd: what can be said of them without an engine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,3 +92,53 @@ def test_the_tools_lock_holds_the_runtime_lock() -> None:
     )
 
     assert set() == runtime - tools
+
+
+# systemd
+
+UNITS = ROOT / "deploy/systemd"
+INSTALLED = "/usr/local/bin/failover-proxy"
+MOST_EXPOSED = 2.0
+"""Of 10, as systemd-analyze counts; below 2.0 it says OK."""
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units, with a program that is there."""
+    for unit in UNITS.iterdir():
+        (tmp_path / unit.name).write_text(unit.read_text().replace(INSTALLED, sys.executable))
+    return tmp_path
+
+
+def analyze(program: Callable[..., str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [program("systemd-analyze", "systemd"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_units_are_what_systemd_expects(program: Callable[..., str], units: Path) -> None:
+    ended = analyze(program, "verify", "--man=no", *sorted(units.iterdir()))
+
+    ours = [line for line in ended.stderr.splitlines() if "failover-proxy" in line]
+    assert (0, []) == (ended.returncode, ours)
+
+
+def test_a_mistake_in_a_unit_is_found(program: Callable[..., str], units: Path) -> None:
+    unit = units / "failover-proxy.service"
+    unit.write_text(unit.read_text().replace("KillMode=process", "KillMod=process"))
+
+    assert "'KillMod'" in analyze(program, "verify", "--man=no", unit).stderr
+
+
+def test_the_service_has_hardly_more_rights_than_it_needs(program: Callable[..., str], units: Path) -> None:
+    ended = analyze(program, "security", "--offline=true", units / "failover-proxy.service")
+
+    [level] = re.findall(r"Overall exposure level for failover-proxy.service: ([0-9.]+)", ended.stdout)
+    assert float(level) < MOST_EXPOSED
+
+
+def test_systemd_waits_longer_than_a_drain_by_default() -> None:
+    service = (UNITS / "failover-proxy.service").read_text()
+    [seconds] = re.findall(r"^TimeoutStopSec=(\d+)s$", service, re.MULTILINE)
+
+    assert int(seconds) > 30  # the default of drain_timeout
+    assert "RestartPreventExitStatus=78" in service

@@ -51,7 +51,7 @@ class BoundListener:
     @property
     def is_shared(self) -> bool:
         """Whether all workers accept on one socket."""
-        return not _has_reuseport(self.sockets[0])
+        return self.is_foreign or self.sockets[0].family == socket.AF_UNIX
 
     def of(self, worker: int) -> tuple[socket.socket, ...]:
         """A worker's own sockets: several where a program before us had more workers, so that no queue is forgotten."""
@@ -154,22 +154,19 @@ def _claim(owner: str, address: Address, inheritance: Inheritance | None) -> tup
 def _continue(name: str, inherited: tuple[Heirloom, ...], workers: int) -> BoundListener:
     """Every socket is kept, for its queue; where workers have none of their own yet, they get one beside the others."""
     sockets = [one.sock for one in inherited]
-    is_foreign = inherited[0].is_foreign
     family, bound = sockets[0].family, sockets[0].getsockname()
+    is_alone = family != socket.AF_UNIX and not sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    is_foreign = inherited[0].is_foreign or is_alone
     for one in sockets:
         one.setblocking(False)
         one.listen(BACKLOG)
     address = Address(path=bound) if isinstance(bound, str) else Address(*bound[:2])
     missing = range(workers - len(sockets))
-    if _has_reuseport(sockets[0]):
+    if not is_foreign and family != socket.AF_UNIX:
         sockets += [_bind_tcp(family, bound, shared=True) for _ in missing]
     else:
         sockets += [sockets[number % len(sockets)] for number in missing]
     return BoundListener(name, address, tuple(sockets), workers, is_foreign)
-
-
-def _has_reuseport(sock: socket.socket) -> bool:
-    return sock.family != socket.AF_UNIX and bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
