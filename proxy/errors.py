@@ -31,6 +31,7 @@ class ErrorKind(enum.StrEnum):
     CONNECTION_LIMIT_REACHED = "connection_limit_reached"
     TLS_PROTOCOL_ERROR = "tls_protocol_error"
     TLS_CERTIFICATE_ERROR = "tls_certificate_error"
+    TLS_ALERT_RECEIVED = "tls_alert_received"
     HTTP_REQUEST_ERROR = "http_request_error"
     HTTP_REQUEST_DENIED = "http_request_denied"
     HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"
@@ -68,6 +69,7 @@ ERRORS: dict[ErrorKind, ErrorRule] = {
     ErrorKind.CONNECTION_LIMIT_REACHED: ErrorRule(503, Fault.PROXY, "Too many connections"),
     ErrorKind.TLS_PROTOCOL_ERROR: ErrorRule(502, Fault.BACKEND, "No secure connection to the backend"),
     ErrorKind.TLS_CERTIFICATE_ERROR: ErrorRule(502, Fault.BACKEND, "The backend's certificate is not valid"),
+    ErrorKind.TLS_ALERT_RECEIVED: ErrorRule(502, Fault.BACKEND, "The backend refused the TLS connection"),
     ErrorKind.HTTP_REQUEST_ERROR: ErrorRule(400, Fault.CLIENT, "The request is not valid HTTP/1.1"),
     ErrorKind.HTTP_REQUEST_DENIED: ErrorRule(403, Fault.CLIENT, "The request is not allowed"),
     ErrorKind.HTTP_RESPONSE_INCOMPLETE: ErrorRule(502, Fault.BACKEND, "The backend's answer broke off"),

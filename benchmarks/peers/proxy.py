@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib import import_module
 
-from benchmarks.peers.contract import ANSWER_TIMEOUT, PROBE_INTERVAL, Setup, UnsupportedError
+from benchmarks.peers.contract import ANSWER_TIMEOUT, PROBE_INTERVAL, Setup
 
 TITLE = "this proxy"
 INSTALL = "pip install -e ."
@@ -58,8 +57,6 @@ def command(setup: Setup) -> list[str]:
             routes=routes,
         )
     )
-    if setup.certificate:
-        _refuse_what_is_not_built(str(config))
     return [
         sys.executable,
         "-P",
@@ -82,14 +79,3 @@ def _defaults(setup: Setup) -> str:
         lines.append(f"  timeouts: {{ first_byte: {setup.answer_timeout}s }}")
     lines.append(f"  health: {{ {', '.join(f'{key}: {value}' for key, value in health.items())} }}")
     return "\n".join(lines)
-
-
-def _refuse_what_is_not_built(config: str) -> None:
-    """A block of a config whose feature is not built yet is refused by name; so is the case then."""
-    checked = subprocess.run(
-        [sys.executable, "-m", "proxy", "check", config], capture_output=True, text=True, timeout=60, check=False
-    )
-    if checked.returncode != 0:
-        said = checked.stdout + checked.stderr
-        refused = [line.partition(" error: ")[2] for line in said.splitlines() if " error: " in line]
-        raise UnsupportedError("; ".join(refused) or said.strip() or f"check says {checked.returncode}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from time import time
 
 import click
 
@@ -25,7 +26,9 @@ def check(config: Path) -> None:
       failover-proxy check conf/quickstart.yaml
       failover-proxy check /etc/failover-proxy.yaml && systemctl restart failover-proxy
     """
-    from proxy.config import ConfigError, load  # noqa: PLC0415 - `--help` must not wait for pydantic
+    # `--help` must not wait for pydantic.
+    from proxy.config import ConfigError, load  # noqa: PLC0415
+    from proxy.controlplane.expiry import warnings  # noqa: PLC0415
 
     try:
         settings = load(config, os.environ)
@@ -33,6 +36,8 @@ def check(config: Path) -> None:
         click.echo(error.render(), err=True)
         click.echo(f"\n{_number(len(error.mistakes), 'mistake')} in {config}", err=True)
         sys.exit(BAD_CONFIG)
+    for warning in warnings(settings, time()):
+        click.echo(f"{config}: warning: {warning}", err=True)
     counts = (
         _number(len(settings.listeners), "listener"),
         _number(len(settings.routes), "route"),

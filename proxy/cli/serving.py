@@ -69,7 +69,7 @@ async def _supervise(settings: Settings, read: Reader, addresses: Path | None, l
     supervisor.heed_signals()
     handover.heed_deferred()
     for bound in (*listeners, admin):
-        click.echo(f"{bound.name:<10} {_url(bound)}")
+        click.echo(f"{bound.name:<10} {_url(bound, settings)}")
     telling = asyncio.create_task(_tell_when_ready(supervisor, admin, addresses))
     try:
         await supervisor.run()
@@ -100,8 +100,9 @@ def _replace(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def _url(bound: BoundListener) -> str:
-    return str(bound.address) if bound.address.path else f"http://{bound.address}"
+def _url(bound: BoundListener, settings: Settings) -> str:
+    is_secure = any(one.tls is not None and one.name == bound.name for one in settings.listeners)
+    return str(bound.address) if bound.address.path else f"{'https' if is_secure else 'http'}://{bound.address}"
 
 
 def _raise_descriptor_limit() -> None:

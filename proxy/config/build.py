@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ from proxy.core.settings import (
     StaticAnswer,
     Timeouts,
 )
+from proxy.core.tls import BackendTls, ListenerTls
 from proxy.core.warmup import WarmupPolicy
 
 P = TypeVar("P")
@@ -42,12 +43,20 @@ STANDARD = ("stdout", "stderr")
 """Names in place of an access log's path."""
 
 
-def build(config: Config, token: str, folder: Path) -> Settings:
+@dataclass(slots=True)
+class TlsSettings:
+    """What was read from the files of `tls` blocks: by Listener, as the file counts or calls them, and by Pool."""
+
+    listeners: dict[str | int, ListenerTls] = field(default_factory=dict)
+    pools: dict[str, BackendTls] = field(default_factory=dict)
+
+
+def build(config: Config, token: str, tls: TlsSettings, folder: Path) -> Settings:
     """Make the Settings; relative paths start at `folder`."""
     defaults = config.defaults
     return Settings(
-        listeners=_listeners(config),
-        pools=tuple(_pool(name, pool, config) for name, pool in config.pools.items()),
+        listeners=_listeners(config, tls),
+        pools=tuple(_pool(name, pool, config, tls) for name, pool in config.pools.items()),
         routes=_routes(config),
         workers=config.workers or usable_cpus(),
         admin=AdminSettings(config.admin.address, token),
@@ -85,13 +94,16 @@ def address_of(backend: Backend) -> Address:
     return backend.address or backend.url or Address()
 
 
-def _listeners(config: Config) -> tuple[ListenerSettings, ...]:
+def _listeners(config: Config, tls: TlsSettings) -> tuple[ListenerSettings, ...]:
     if isinstance(config.listeners, dict):
-        return tuple(_listener(name, one, config) for name, one in config.listeners.items())
-    return tuple(_listener(one.name or str(one.address), one, config) for one in config.listeners)
+        return tuple(_listener(name, one, config, tls.listeners.get(name)) for name, one in config.listeners.items())
+    return tuple(
+        _listener(one.name or str(one.address), one, config, tls.listeners.get(number))
+        for number, one in enumerate(config.listeners)
+    )
 
 
-def _listener(name: str, listener: Listener, config: Config) -> ListenerSettings:
+def _listener(name: str, listener: Listener, config: Config, tls: ListenerTls | None) -> ListenerSettings:
     limits = policy(Limits, config.defaults.limits, listener.limits)
     return ListenerSettings(
         name=name,
@@ -99,10 +111,11 @@ def _listener(name: str, listener: Listener, config: Config) -> ListenerSettings
         proxy_protocol=listener.proxy_protocol,
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
+        tls=tls,
     )
 
 
-def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
+def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettings:
     defaults = config.defaults
     limits = policy(Limits, defaults.limits, pool.limits)
     return PoolSettings(
@@ -125,6 +138,7 @@ def _pool(name: str, pool: Pool, config: Config) -> PoolSettings:
         hold=policy(HoldPolicy, defaults.hold, pool.hold),
         send_proxy_protocol=pool.send_proxy_protocol,
         idempotency=None if pool.idempotency is None else policy(IdempotencyPolicy, pool.idempotency),
+        tls=tls.pools.get(name, BackendTls()),
     )
 
 

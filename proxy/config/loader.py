@@ -1,7 +1,8 @@
 """From a file, or its text, to Settings, or to every mistake in it.
 
 The stages, each of which goes on where the one before found mistakes: `tree` reads YAML, `notyet` names what can't be
-done yet, `shape` reads the keys, `checks` sees whether they fit together, `build` makes the Settings.
+done yet, `shape` reads the keys, `checks` sees whether they fit together, `certificates` reads files, `build` makes the
+Settings.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxy.config.build import build
+from proxy.config.build import TlsSettings, build
+from proxy.config.certificates import read_tls
 from proxy.config.checks import Reading, check
+from proxy.config.files import content, why_unreadable
 from proxy.config.mistakes import ConfigError, Finding, Mistake
 from proxy.config.models import Secret
 from proxy.config.notyet import not_yet
@@ -25,14 +28,14 @@ LARGEST_SECRET = 64 * 1024
 def load(path: Path, environ: Mapping[str, str], running: Settings | None = None) -> Settings:
     """Read a config file; a ConfigError holds every mistake in it. `running`: for a reload, the settings in force."""
     try:
-        content = _content(path, LARGEST_FILE)
+        data = content(path, LARGEST_FILE)
     except OSError as error:
-        raise ConfigError([Mistake(str(path), 0, 0, "", f"can't be read: {error.strerror or error}")]) from None
+        raise ConfigError([Mistake(str(path), 0, 0, "", why_unreadable(error))]) from None
     try:
-        text = content.decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
-        lines = (content[: error.start].decode() + "x").splitlines()
-        message = f"not UTF-8: byte 0x{content[error.start]:02X}"
+        lines = (data[: error.start].decode() + "x").splitlines()
+        message = f"not UTF-8: byte 0x{data[error.start]:02X}"
         raise ConfigError([Mistake(str(path), len(lines), len(lines[-1]), "", message)]) from None
     return loads(text, str(path), environ, running)
 
@@ -49,16 +52,19 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
     findings = list(not_yet(document.data()))
     shaped = shape(document, findings)
     findings += shaped.findings
-    token = ""
+    token, tls = "", TlsSettings()
     if shaped.config is not None:
-        findings += check(Reading(shaped.config, document, shaped.aside))
+        reading = Reading(shaped.config, document, shaped.aside)
+        findings += check(reading)
         token, wrong = _token(shaped.config.admin.token, folder, environ)
+        findings += wrong
+        tls, wrong = read_tls(reading, folder)
         findings += wrong
     for finding in findings:
         document.add(finding)
     if document.mistakes or shaped.config is None:
         raise ConfigError(document.mistakes)
-    settings = build(shaped.config, token, folder)
+    settings = build(shaped.config, token, tls, folder)
     if running is not None:
         _refuse_change(settings, running, document)
     return settings
@@ -74,14 +80,6 @@ def _refuse_change(settings: Settings, running: Settings, document: Document) ->
             document.add(Finding(path, "can't be changed while the proxy runs: restart it"))
     if document.mistakes:
         raise ConfigError(document.mistakes)
-
-
-def _content(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(f"larger than {most} bytes")
-    return content
 
 
 def _token(secret: Secret | None, folder: Path, environ: Mapping[str, str]) -> tuple[str, list[Finding]]:
@@ -106,7 +104,7 @@ def _token(secret: Secret | None, folder: Path, environ: Mapping[str, str]) -> t
 
 def _first_line(path: Path) -> tuple[str, str]:
     try:
-        token = _content(path, LARGEST_SECRET).decode("ascii", "replace").strip()
+        token = content(path, LARGEST_SECRET).decode("ascii", "replace").strip()
     except OSError as error:
-        return "", f"can't be read: {error.strerror or error}"
+        return "", why_unreadable(error)
     return token, "the file is empty"

@@ -52,6 +52,7 @@ from proxy.config.policies import (
     Retries,
 )
 from proxy.config.quantities import FLAG, choice, duration_from, or_word, share, whole, wrong
+from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency
 from proxy.core import settings
 from proxy.core.balancer import ALGORITHMS
@@ -87,7 +88,7 @@ class Backend(Block):
     address: Annotated[settings.Address | None, BACKEND_ADDRESS] = None
     """`host:port`, `[ipv6]:port` or `unix:/path`."""
     url: Annotated[settings.Address | None, BACKEND_ADDRESS] = None
-    """The address as `http://host:port`, in place of `address`."""
+    """The address as `http://host:port` or `https://host:port`, in place of `address`."""
     weight: Annotated[int, whole(0, 1000)] = BACKEND.weight
     """Its share of the requests, beside the weights of the others; 0: none."""
     tier: Annotated[int, whole(1, 100)] = BACKEND.tier
@@ -139,6 +140,7 @@ class Pool(Block):
     send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol
     """Begin connections with a PROXY header that names the client, whom they then serve alone; `true` is `v1`."""
     idempotency: Idempotency | None = None
+    tls: BackendTls | None = None
 
 
 AnyPool = Annotated[Pool, short_for("backends", tuple[AnyBackend, ...], Pool)]
@@ -213,6 +215,7 @@ class Listener(Block):
     proxy_protocol: Annotated[bool, FLAG] = LISTENER.proxy_protocol
     """Whether each connection begins with a PROXY header (version 1 or 2) of one of `trusted_proxies`."""
     limits: ListenerLimits = Field(default_factory=ListenerLimits)
+    tls: ListenerTls | None = None
 
 
 def _inline_secret(value: Any) -> Any:

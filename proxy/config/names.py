@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import warnings
+from dataclasses import replace
 from typing import Any
 
 from proxy.config.mistakes import nearest, one_of, quoted
@@ -42,6 +43,8 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 LONGEST_SOCKET_PATH = 107
 """Bytes that Linux takes."""
+PORTS = {"http": 80, "https": 443}
+"""Where a URL names none."""
 
 _ADDRESS_PATTERN = r"unix:/.+|(\[[0-9A-Fa-f:.%A-Za-z_-]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}"
 
@@ -52,18 +55,20 @@ def read_listening_address(value: object) -> Address:
 
 
 def read_backend_address(value: object) -> Address:
-    """An address, or `http://` with one; there the port may be missing."""
+    """An address, or `http://` or `https://` with one; there the port may be missing."""
     match = _SCHEME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return _read_address(value, least_port=1)
     scheme, rest = match[1].lower(), match[2]
-    if scheme != "http":
-        raise WrongValueError(f"expected http:// or an address, not {quoted(value)}{nearest(scheme, ['http'])}")
+    if scheme not in PORTS:
+        hint = nearest(scheme, list(PORTS))
+        raise WrongValueError(f"expected http://, https:// or an address, not {quoted(value)}{hint}")
     authority, _, path = rest.partition("/")
     if path or set("?#@") & set(rest):
         raise WrongValueError("a backend's URL has no path, query, fragment or user; requests bring their own")
     has_port = re.search(r":[0-9]*$", authority) and not authority.endswith("]")
-    return _read_address(authority if has_port else f"{authority}:80", least_port=1)
+    address = _read_address(authority if has_port else f"{authority}:{PORTS[scheme]}", least_port=1)
+    return replace(address, tls=scheme == "https")
 
 
 def _read_address(value: object, least_port: int) -> Address:
@@ -120,7 +125,7 @@ def _address_meant(value: str) -> str:
 
 def write_address(address: Address | None) -> str | None:
     """Write it as a file would."""
-    return None if address is None else str(address)
+    return None if address is None else f"https://{address}" if address.tls else str(address)
 
 
 LISTENING_ADDRESS = Quantity(
@@ -131,7 +136,7 @@ BACKEND_ADDRESS = Quantity(
     read_backend_address,
     {
         "type": "string",
-        "pattern": rf"^([Hh][Tt][Tt][Pp]://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{{1,5}})?/?|{_ADDRESS_PATTERN})$",
+        "pattern": rf"^([Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{{1,5}})?/?|{_ADDRESS_PATTERN})$",
     },
     write_address,
 )
@@ -177,6 +182,15 @@ def read_host(value: object) -> str:
         raise WrongValueError(f"expected a host such as shop.example or *.shop.example, not {quoted(value)}")
     return value.lower()
 
+
+def read_server_name(value: object) -> str:
+    """A name as it stands in certificates."""
+    if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
+        raise WrongValueError(f"expected a name such as app.internal, not {quoted(value)}")
+    return value.lower()
+
+
+SERVER_NAME = Quantity("host", read_server_name, {"type": "string", "pattern": "^[A-Za-z0-9_.-]+$"})
 
 HOST = Quantity("host", read_host, {"type": "string", "pattern": r"^((\*\.)?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])$"})
 

@@ -16,15 +16,12 @@ ANYTHING: tuple[str, ...] = ()
 
 NOT_YET: dict[str, tuple[str, ...]] = {
     "cluster": ANYTHING,
-    "listeners.*.tls": ANYTHING,
     "defaults.hedge": ANYTHING,
     "pools.*.hedge": ANYTHING,
     "pools.*.mode": ("leader-follower",),
     "pools.*.leader": ANYTHING,
     "pools.*.read": ANYTHING,
-    "pools.*.tls": ANYTHING,
     "pools.*.sticky": ANYTHING,
-    "pools.**": ("https://",),
     "routes.*.sticky": ANYTHING,
 }
 

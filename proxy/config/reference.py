@@ -26,8 +26,8 @@ listeners: [127.0.0.1:8080]
 pools: {app: [127.0.0.1:9001, 127.0.0.1:9002]}
 ```
 
-`conf/` holds files to start from: `quickstart.yaml`, `routes.yaml`, `regions.yaml`, `active-passive.yaml`, and
-`tuned.yaml`, which writes every default out.
+`conf/` holds files to start from: `quickstart.yaml`, `routes.yaml`, `regions.yaml`, `active-passive.yaml`,
+`tls.yaml`, and `tuned.yaml`, which writes every default out.
 
 - `failover-proxy check FILE` names every mistake in a file, with line and column; its exit code is 78 if there is one.
 - `failover-proxy schema` prints a JSON Schema, with which an editor completes keys and marks wrong values.
@@ -42,7 +42,7 @@ This page is made from the program: `python -m proxy.config.reference > docs/con
 | share | `20%` `0.5%` | `0.2` |
 | size | `512B` `64KiB` `10MiB` `1GiB` | `64kb`, `65536` |
 | address | `127.0.0.1:8080` `app.internal:80` `[::1]:8080` `unix:/run/app.sock` | `app.internal`: the port is missing |
-| backend's address | the same, or `http://app.internal`, where port 80 is meant | a URL with a path |
+| backend's address | the same, or `http://app.internal` (80), `https://app.internal` (443) | a URL with a path |
 | true or false | `true` `false` | `yes`, `on`: these are text in YAML 1.2 |
 
 An unknown key is an error, and so is a key that is given twice. YAML tags (`!!str`) and merge keys (`<<`) are refused;
@@ -64,6 +64,9 @@ SECTIONS = (
     ("Config", "Top-level keys"),
     ("Listener", "`listeners`"),
     ("ListenerLimits", "Limits of a listener"),
+    ("ListenerTls", "`tls` of a listener"),
+    ("CertificateFiles", "`certificates`"),
+    ("ClientAuth", "`client_auth`"),
     ("Admin", "`admin`"),
     ("AccessLog", "`access_log`"),
     ("Secret", "Secrets"),
@@ -81,6 +84,7 @@ SECTIONS = (
     ("Failover", "`failover`"),
     ("Locality", "`locality`"),
     ("Damping", "`damping`"),
+    ("BackendTls", "`tls` of a pool"),
     ("Route", "`routes`"),
     ("Match", "`match`"),
     ("Answer", "`answer`"),
@@ -133,7 +137,7 @@ def _kind(value: Schema) -> str:
     if "$ref" in value:
         name = _referred(value)
         title = dict(SECTIONS)[SAME_SECTION.get(name, name)]
-        return f"[map](#{title.strip('`').lower().replace(' ', '-')})"
+        return f"[map](#{title.replace('`', '').lower().replace(' ', '-')})"
     if "items" in value:
         return f"list: {_kind(value['items'])}"
     if value.get("type") == "object":

@@ -79,7 +79,7 @@ class Watch:
         try:
             record = self._record
             address, policy = record.settings.address, record.health.policy
-            self._ended(await self._prober.probe(address, policy, record.proxy_protocol))
+            self._ended(await self._prober.probe(address, policy, record.proxy_protocol, record.tls))
         except Exception:
             # A bug must not end the probing of this Backend for good.
             log.exception(

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from proxy import __version__
+from proxy.controlplane.expiry import expiries
 from proxy.controlplane.registry import Registry
 from proxy.controlplane.tally import Histogram, Totals
 from proxy.core.breaker import BreakerState
@@ -26,6 +27,7 @@ from proxy.core.model import Unavailable
 BOUNDS = (*map(floatToGoString, DURATION_BUCKETS), "+Inf")
 BACKEND = ("pool", "backend")
 KEYS = ("pool", "state")
+CERTIFICATE = ("listener", "pool", "certificate")
 
 Row = tuple[Sequence[str], float]
 """Label values and the number."""
@@ -98,6 +100,15 @@ class Metrics(Collector):
         dropped = [((), totals.log_dropped)]
         yield _counter("access_log_dropped_lines", "Lines of the access log that were lost.", (), dropped)
         yield _counter("worker_restarts", "Workers that died and were replaced.", (), [((), self._restarts())])
+        handshakes = [((result,), count) for result, count in totals.handshakes.items()]
+        yield _counter("tls_handshakes", "Clients' TLS handshakes by result.", ("result",), handshakes)
+        expiry = expiries(self._registry.settings).items()
+        yield _gauge(
+            "tls_certificate_not_after_seconds",
+            "Unix time at which a certificate of ours expires.",
+            CERTIFICATE,
+            expiry,
+        )
         reloads = [((result,), count) for result, count in self._registry.reloads.items()]
         yield _counter("config_reloads", "Reloads of the config by result.", ("result",), reloads)
         build = [((__version__, platform.python_version()), 1)]

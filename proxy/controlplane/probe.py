@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from time import monotonic
@@ -15,9 +16,12 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from proxy import __version__
+from proxy.contexts import client_context
+from proxy.controlplane.faults import certificate_fault, tls_fault
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.proxy_protocol import own_header
 from proxy.core.settings import Address
+from proxy.core.tls import BackendTls
 from proxy.dialling import dial
 
 BODY_READ = 65536
@@ -25,6 +29,11 @@ BODY_READ = 65536
 DETAIL_MAX = 200
 """Characters of what a Backend said that are kept."""
 USER_AGENT = f"failover-proxy/{__version__} (probe)"
+SYSTEM_TLS = BackendTls()
+GOODBYE = 1.0
+"""Seconds that a Backend has to answer the end of a TLS connection."""
+MOST_CONTEXTS = 64
+"""Kept at a time: reloads bring new ones."""
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 """The deadline is `Prober.probe`'s: aiohttp would round up whatever is above five seconds."""
 
@@ -35,8 +44,11 @@ class Prober:
     def __init__(self) -> None:
         self._sessions: dict[tuple[str, bytes], aiohttp.ClientSession] = {}
         """By the path of the Unix socket, empty for TCP; where something is said first, by address and words."""
+        self._contexts: dict[BackendTls, ssl.SSLContext] = {}
 
-    async def probe(self, address: Address, policy: HealthPolicy, proxy_protocol: str = "") -> Probe:
+    async def probe(
+        self, address: Address, policy: HealthPolicy, proxy_protocol: str = "", tls: BackendTls = SYSTEM_TLS
+    ) -> Probe:
         """One result, within `policy.timeout` seconds.
 
         `proxy_protocol`: the version of the header that the Backend awaits first; empty for none.
@@ -45,10 +57,10 @@ class Prober:
         began = monotonic()
         try:
             async with asyncio.timeout(policy.timeout):
-                if policy.path is None:
-                    ok, detail = await _connect(address, words)
-                else:
-                    ok, detail = await self._get(address, policy.path, policy, words)
+                try:
+                    ok, detail = await self._ask(address, policy, words, tls)
+                except (ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError) as error:
+                    ok, detail = False, await certificate_fault(error, address, words, tls)
         except TimeoutError:
             ok, detail = False, f"no {'connection' if policy.path is None else 'answer'} within {policy.timeout:g}s"
         except (OSError, aiohttp.ClientError, ValueError) as error:
@@ -56,15 +68,35 @@ class Prober:
         ended = monotonic()
         return Probe(ended, ok, ended - began, _clean(detail))
 
-    async def _get(self, address: Address, path: str, policy: HealthPolicy, words: bytes) -> tuple[bool, str]:
-        url = URL(f"http://{_authority(address)}{path}", encoded=True)
+    async def _ask(self, address: Address, policy: HealthPolicy, words: bytes, tls: BackendTls) -> tuple[bool, str]:
+        secured: dict[str, Any] = {}
+        if address.tls:
+            secured = {"ssl": self._context(tls), "server_hostname": tls.server_name or address.host}
+        if policy.path is None:
+            return await _connect(address, words, secured)
+        return await self._get(address, policy.path, policy, words, secured)
+
+    def _context(self, tls: BackendTls) -> ssl.SSLContext:
+        """As workers have it, but for sessions: each probe sees the whole certificate."""
+        context = self._contexts.get(tls)
+        if context is None:
+            if len(self._contexts) >= MOST_CONTEXTS:
+                self._contexts.clear()
+            context = self._contexts[tls] = client_context(tls)
+        return context
+
+    async def _get(
+        self, address: Address, path: str, policy: HealthPolicy, words: bytes, secured: dict[str, Any]
+    ) -> tuple[bool, str]:
+        url = URL(f"{'https' if secured else 'http'}://{_authority(address)}{path}", encoded=True)
         headers = {
             "Host": _authority(address),
             "User-Agent": USER_AGENT,
             "Accept": "*/*",
             "Accept-Encoding": "identity",
         }
-        async with self._session(address, words).get(url, headers=headers, allow_redirects=False) as answer:
+        session = self._session(address, words)
+        async with session.get(url, headers=headers, allow_redirects=False, **secured) as answer:
             seen = f"{answer.status} {answer.reason or ''}".rstrip()
             if not policy.expects(answer.status):
                 return False, seen
@@ -96,7 +128,8 @@ class DiallingConnector(aiohttp.BaseConnector):
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> ResponseHandler:
         sock = await dial(self._address, self._words)
-        _, protocol = await self._loop.create_connection(self._factory, sock=sock)
+        secured = {"ssl": req.ssl, "server_hostname": req.server_hostname} if req.is_ssl() else {}
+        _, protocol = await self._loop.create_connection(self._factory, sock=sock, **secured)
         return protocol
 
 
@@ -117,12 +150,17 @@ def _open_session(address: Address, words: bytes) -> aiohttp.ClientSession:
     return session
 
 
-async def _connect(address: Address, words: bytes) -> tuple[bool, str]:
+async def _connect(address: Address, words: bytes, secured: dict[str, Any]) -> tuple[bool, str]:
     loop = asyncio.get_running_loop()
-    if words:
-        (await dial(address, words)).close()
-        return True, "connected"
-    if address.path:
+    if words or secured:
+        sock = await dial(address, words)
+        if not secured:
+            sock.close()
+            return True, "connected"
+        transport, _ = await loop.create_connection(
+            asyncio.Protocol, sock=sock, ssl_shutdown_timeout=GOODBYE, **secured
+        )
+    elif address.path:
         transport, _ = await loop.create_unix_connection(asyncio.Protocol, address.path)
     else:
         transport, _ = await loop.create_connection(asyncio.Protocol, address.host, address.port)
@@ -157,6 +195,9 @@ _PLAIN: Mapping[type[Exception], str] = {
 
 def _describe(error: Exception) -> str:
     """What went wrong, in the words of the system where it has some."""
+    fault = tls_fault(error)
+    if fault:
+        return fault
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:

@@ -35,6 +35,7 @@ class BackendRecord:
         self.key: Key = (pool.name, settings.name)
         self.settings = settings
         self.proxy_protocol = pool.send_proxy_protocol
+        self.tls = pool.tls
         self.health = Health(pool.health, now, was.health if was else None)
         self.admin = was.admin if was else AdminState.READY
         self.weight_override = was.weight if was else None
@@ -90,6 +91,7 @@ class BackendRecord:
         """Follow other settings for the same address; what is known of it stays."""
         self.settings = settings
         self.proxy_protocol = pool.send_proxy_protocol
+        self.tls = pool.tls
         self.health.policy = pool.health
 
     def follow(self, other: BackendRecord) -> None:

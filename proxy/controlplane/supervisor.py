@@ -20,6 +20,7 @@ from proxy.controlplane.admin import Admin
 from proxy.controlplane.change import TOLD, Change, log_change
 from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
+from proxy.controlplane.expiry import warn_of_expiry
 from proxy.controlplane.fleet import Fleet
 from proxy.controlplane.handover import Handover, command
 from proxy.controlplane.inheritance import Inheritance
@@ -129,6 +130,7 @@ class Supervisor:
         """Serve until a signal or `stop` ends it, then drain."""
         if self.admin is None:
             raise RuntimeError("bind first")
+        warn_of_expiry(self.settings)
         try:
             await self._admin.start(self.admin.sockets[0].dup())
             self.notifier.begin(self._status)
@@ -279,6 +281,7 @@ class Supervisor:
         self._checker.follow(self.registry.records())
         self._admin.obey(settings.admin)
         self._keeper.obey(settings)
+        warn_of_expiry(settings)
         self._memory.keep()
         self._publish()
         version = self.registry.settings_version

@@ -91,6 +91,7 @@ class Totals:
     turned_away: dict[tuple[str, str], int] = field(default_factory=dict)
     unknown_outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     keyed: dict[tuple[str, str], int] = field(default_factory=dict)
+    handshakes: dict[str, int] = field(default_factory=dict)
 
     def add(self, report: Report, *, alive: bool) -> None:
         """Add one worker's last Report."""
@@ -99,6 +100,7 @@ class Totals:
         _add(self.turned_away, report.turned_away)
         _add(self.unknown_outcomes, report.unknown_outcomes)
         _add(self.keyed, report.keyed)
+        _add(self.handshakes, report.handshakes)
         self.client_aborts += report.client_aborts
         self.log_dropped += report.log_dropped
         for names, (buckets, seconds) in report.durations.items():

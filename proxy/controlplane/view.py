@@ -144,4 +144,4 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 def _url(record: BackendRecord) -> str:
     address = record.settings.address
-    return str(address) if address.path else f"http://{address}"
+    return str(address) if address.path else f"{'https' if address.tls else 'http'}://{address}"

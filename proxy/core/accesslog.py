@@ -26,6 +26,7 @@ FLAGS: dict[ErrorKind, str] = {
     ErrorKind.CONNECTION_TIMEOUT: "UF",
     ErrorKind.TLS_PROTOCOL_ERROR: "UF",
     ErrorKind.TLS_CERTIFICATE_ERROR: "UF",
+    ErrorKind.TLS_ALERT_RECEIVED: "UF",
     ErrorKind.CONNECTION_TERMINATED: "UC",
     ErrorKind.HTTP_RESPONSE_INCOMPLETE: "UC",
     ErrorKind.CONNECTION_READ_TIMEOUT: "SI",

@@ -5,11 +5,13 @@ RFC 9110, section 7.6, RFC 7239 (Forwarded), RFC 9209 (Proxy-Status). Heads are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from proxy.core.grammar import CHUNKED, COUNTED, UNTIL_CLOSE, Cut
 from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.settings import ListenerSettings
 
 PRODUCT = b"failover-proxy"
 VIA = b"Via: 1.1 " + PRODUCT + b"\r\n"
@@ -31,15 +33,20 @@ class Rewrite:
 class Forwarding:
     """What we tell a Backend of one client connection. Kept for the last Host, which seldom changes on a connection."""
 
-    __slots__ = ("_client", "_for", "_host", "_suffix", "is_trusted", "scheme")
+    __slots__ = ("_client", "_for", "_host", "_suffix", "_vouched", "is_trusted", "scheme")
 
     def __init__(self, client: str, scheme: bytes, *, is_trusted: bool = False) -> None:
         self._client = client.encode() or b"unknown"
         self._for = _node(self._client)
         self.is_trusted = is_trusted
         self._host: bytes | None = None
-        self._suffix = b""
+        self._suffix = self._vouched = b""
         self.scheme = scheme
+
+    def vouch(self, name: str, value: bytes) -> None:
+        """Tell Backends what we have verified of this client."""
+        self._vouched = b"%b: %b\r\n" % (name.encode(), value)
+        self._host = None
 
     def fields(self, request: RequestHead) -> bytes:
         """`Via`, `X-Forwarded-*` and `Forwarded` for this request."""
@@ -67,6 +74,7 @@ class Forwarding:
                 b"X-Forwarded-Proto: %b\r\n" % known.get(b"x-forwarded-proto", self.scheme),
                 b"X-Forwarded-Host: %b\r\n" % known.get(b"x-forwarded-host", host),
                 b"Forwarded: %b\r\n" % (earlier + b", " + forwarded if earlier else forwarded),
+                self._vouched,
             )
         )
 
@@ -74,6 +82,26 @@ class Forwarding:
 def _node(client: bytes) -> bytes:
     """An address as RFC 7239, section 6, wants it: IPv6 in brackets and quotes."""
     return b'"[%b]"' % client if b":" in client else client
+
+
+def forgeable(listeners: Iterable[ListenerSettings]) -> re.Pattern[bytes] | None:
+    """Finds fields, in a head, that nobody but we may set, on whichever Listener; None where we set none.
+
+    With `_` as good as `-`: programs that see fields as variables can't tell `X_A` from `X-A`.
+    """
+    auths = [one.tls.client_auth for one in listeners if one.tls is not None]
+    names = sorted({auth.header for auth in auths if auth is not None})
+    spelt = "|".join("[-_]".join(map(re.escape, re.split("[-_]", name))) for name in names)
+    return re.compile(rf"\n(?:{spelt}):[^\n]*\r(?=\n)".encode(), re.IGNORECASE) if spelt else None
+
+
+def remove_forged(request: RequestHead, forged: re.Pattern[bytes]) -> None:
+    """Leave out what `forgeable` finds, before the request goes anywhere."""
+    found = [match.span() for match in forged.finditer(request.head)]
+    if found:
+        # More than a plain head ever has to leave out.
+        request.is_plain = False
+        request.cuts = sorted({*request.cuts, *found})
 
 
 def is_loop(request: RequestHead) -> bool:

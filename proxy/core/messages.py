@@ -247,6 +247,8 @@ class Report:
     """Lines of the access log that were lost: no room, or no file."""
     final: bool = False
     """The worker's last Report before it ends."""
+    handshakes: dict[str, int] = field(default_factory=dict)
+    """Clients' TLS handshakes, by result."""
 
 
 Message = (

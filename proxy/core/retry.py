@@ -78,6 +78,7 @@ _CONNECT = frozenset(
         ErrorKind.CONNECTION_LIMIT_REACHED,
         ErrorKind.TLS_PROTOCOL_ERROR,
         ErrorKind.TLS_CERTIFICATE_ERROR,
+        ErrorKind.TLS_ALERT_RECEIVED,
     }
 )
 _RESET = frozenset({ErrorKind.CONNECTION_TERMINATED, ErrorKind.HTTP_RESPONSE_INCOMPLETE})

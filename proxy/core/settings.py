@@ -14,6 +14,7 @@ from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy
 from proxy.core.retry import RetryPolicy
+from proxy.core.tls import BackendTls, ListenerTls
 from proxy.core.warmup import WarmupPolicy
 
 
@@ -24,6 +25,8 @@ class Address:
     host: str = ""
     port: int = 0
     path: str = ""
+    tls: bool = False
+    """Whether TLS is spoken there: a Backend's URL with `https`."""
 
     def __str__(self) -> str:
         if self.path:
@@ -155,6 +158,8 @@ class PoolSettings:
     send_proxy_protocol: str = ""
     """`v1` or `v2`: each connection to a Backend begins with such a header. Empty: none does."""
     idempotency: IdempotencyPolicy | None = None
+    tls: BackendTls = BackendTls()
+    """With Backends whose address says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,7 @@ class ListenerSettings:
     """Each connection must begin with a header of the PROXY protocol, from one of `trusted_proxies`."""
     connections: int = Limits().connections
     connections_per_client: int | None = None
+    tls: ListenerTls | None = None
 
 
 @dataclass(frozen=True, slots=True)

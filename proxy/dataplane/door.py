@@ -162,7 +162,7 @@ class Door:
             sock.close()
 
     async def _connect(self, sock: socket.socket, origin: Origin | None) -> None:
-        """Hand a connection over to the protocol that serves it; TLS would begin here."""
+        """Hand a connection over to the protocol that serves it, or to TLS below that."""
         try:
             await self._loop.connect_accepted_socket(lambda: self._host.client_at(self, origin), sock)
         except OSError:

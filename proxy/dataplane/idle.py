@@ -13,10 +13,13 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.contexts import describe, error_kind
 from proxy.core.retry import Outcome
 from proxy.core.settings import Address, Limits
+from proxy.dataplane.handshakes import BackendHandshakes
 from proxy.dataplane.introduced import Introductions
 from proxy.dataplane.pause import PAUSE
+from proxy.dataplane.tls import HandshakeCutError
 from proxy.dataplane.upstream import Upstream
 from proxy.dialling import dial
 from proxy.errors import ErrorKind
@@ -34,11 +37,19 @@ DISTRUST = 60.0
 class IdleConnections:
     """The connections of one Backend in one worker: the kept-alive ones, the newest first, and how to open more."""
 
-    __slots__ = ("_distrusted_until", "_idle", "address", "introductions", "limits")
+    __slots__ = ("_distrusted_until", "_idle", "address", "introductions", "limits", "tls")
 
-    def __init__(self, address: Address, limits: Limits, introductions: Introductions | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        limits: Limits,
+        introductions: Introductions | None = None,
+        tls: BackendHandshakes | None = None,
+    ) -> None:
         self.address = address
         self.limits = limits
+        self.tls = tls
+        """How connections are made secure, if they are."""
         self.introductions = introductions
         """Where each connection is one client's: they are kept there."""
         self._idle: deque[Upstream] = deque()
@@ -127,8 +138,15 @@ class IdleConnections:
 
         if self.introductions is not None:
             sock = await dial(address, self.introductions.header(client))
-            _, upstream = await loop.create_connection(make, sock=sock)
+            if self.tls is None:
+                _, upstream = await loop.create_connection(make, sock=sock)
+            else:
+                upstream = make()
+                await self.tls.open(upstream, sock)
             self.introductions.begin(upstream, client)
+        elif self.tls is not None:
+            upstream = make()
+            await self.tls.open(upstream)
         elif address.path:
             _, upstream = await loop.create_unix_connection(make, address.path)
         else:
@@ -142,9 +160,9 @@ FULL_HERE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 
 def connect_error(error: BaseException) -> ErrorKind:
     """What a failure to connect means."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ErrorKind.TLS_CERTIFICATE_ERROR
     if isinstance(error, ssl.SSLError):
+        return error_kind(error)
+    if isinstance(error, HandshakeCutError):
         return ErrorKind.TLS_PROTOCOL_ERROR
     if isinstance(error, socket.gaierror):
         return ErrorKind.DNS_ERROR
@@ -193,7 +211,8 @@ async def _connect(home: IdleConnections, client: Downstream, check: Callable[[]
         return task.result()
     if not isinstance(error, OSError):
         raise error
-    return Outcome(connect_error(error), detail=error.strerror or type(error).__name__)
+    said = describe(error) if isinstance(error, ssl.SSLError) else error.strerror
+    return Outcome(connect_error(error), detail=said or str(error) or type(error).__name__)
 
 
 def _let_go(task: asyncio.Task[Upstream]) -> None:

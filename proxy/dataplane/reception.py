@@ -15,6 +15,7 @@ from proxy.core.proxy_protocol import Origin
 from proxy.core.settings import Address, ListenerSettings, Settings
 from proxy.dataplane.door import Door
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.handshakes import TlsListener
 from proxy.dataplane.places import Descriptors, Places
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Reception:
     """All Doors of one worker, and what they have in common."""
 
-    __slots__ = ("_closing", "_descriptors", "_listeners", "_places", "_trusted", "_worker", "doors")
+    __slots__ = ("_closing", "_descriptors", "_listeners", "_places", "_tls", "_trusted", "_worker", "doors")
 
     def __init__(self, worker: Worker, places: Places) -> None:
         self._worker = worker
@@ -41,6 +42,7 @@ class Reception:
         self.doors: list[Door] = []
         self._closing: list[Door] = []
         self._listeners: dict[str, ListenerSettings] = {}
+        self._tls: dict[str, TlsListener] = {}
         self._trusted: tuple[Network, ...] = ()
 
     def __repr__(self) -> str:
@@ -50,10 +52,22 @@ class Reception:
 
     def configure(self, settings: Settings) -> None:
         """Do as the new settings say, for connections that come from now on."""
+        self._tls = self._secured(settings)
         self._trusted = tuple(ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies)
         self._listeners = {one.name: one for one in settings.listeners}
         for door in self.doors:
             door.settings = self._listeners.get(door.settings.name, door.settings)
+
+    def _secured(self, settings: Settings) -> dict[str, TlsListener]:
+        """Listeners with TLS; those in which nothing has changed go on as they are, so that sessions can be resumed."""
+        secured = {}
+        for one in settings.listeners:
+            if one.tls is not None:
+                now = self._tls.get(one.name)
+                secured[one.name] = (
+                    TlsListener(self._worker, one.tls) if now is None or now.settings != one.tls else now
+                )
+        return secured
 
     def open(self, name: str, sock: socket.socket) -> None:
         """Accept clients of a Listener on a socket."""
@@ -106,7 +120,9 @@ class Reception:
 
     def client_at(self, door: Door, origin: Origin | None) -> asyncio.Protocol:
         """A protocol for a new client."""
-        return Downstream(self._worker, Arrival(door.settings, origin))
+        client = Downstream(self._worker, Arrival(door.settings, origin))
+        tls = self._tls.get(door.settings.name)
+        return client if tls is None else tls.admit(client)
 
     def has_room(self, newest: int | None = None) -> bool:
         """Whether another client may be accepted; `newest` is the last descriptor that one got."""

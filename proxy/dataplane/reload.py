@@ -16,6 +16,7 @@ from proxy.core.pool import Pool
 from proxy.core.routing import Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
 from proxy.dataplane.departed import Departed, Homes
+from proxy.dataplane.handshakes import Contexts
 from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.introduced import introductions
 
@@ -58,6 +59,7 @@ def follow(
 ) -> Pools:
     """The Pools of these Settings: those that were here before, changed as told, and new ones. The others depart."""
     following = {}
+    contexts = Contexts()
     for one in settings.pools:
         pool = pools.get(one.name)
         if pool is None:
@@ -65,19 +67,21 @@ def follow(
         else:
             departed.add(pool.obey(one, now, settings.workers))
         following[one.name] = pool
-        _house(pool, homes, settings.limits, one.send_proxy_protocol)
+        _house(pool, homes, settings.limits, contexts)
     for name, pool in pools.items():
         if name not in following:
             departed.add(pool.dissolve(), pool)
     return following
 
 
-def _house(pool: Pool, homes: Homes, limits: Limits, version: str) -> None:
-    """Each Backend has a place for its connections; one that has kept its address keeps them."""
+def _house(pool: Pool, homes: Homes, limits: Limits, contexts: Contexts) -> None:
+    """Each Backend has a place for its connections; one that is reached as before keeps them."""
+    version = pool.settings.send_proxy_protocol
     for backend in pool.backends:
-        home = homes.get(backend)
-        if home is None or home.version != version:
-            homes[backend] = IdleConnections(backend.settings.address, limits, introductions(version))
+        home, address = homes.get(backend), backend.settings.address
+        tls = contexts.handshakes(pool.settings.tls, address, None if home is None else home.tls)
+        if home is None or home.version != version or home.tls is not tls:
+            homes[backend] = IdleConnections(address, limits, introductions(version), tls)
             if home is not None:
                 home.close()
         else:

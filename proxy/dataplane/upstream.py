@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import select
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError
 from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
 from proxy.core.http1 import ResponseHead
-from proxy.core.retry import NOT_SENT, Outcome, Progress
+from proxy.core.retry import Outcome
+from proxy.dataplane.failure import failure
 from proxy.errors import ErrorKind, ResponseError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Upstream(asyncio.Protocol):
         "requests",
         "size",
         "stream",
+        "tls_error",
         "transport",
         "tunnel",
     )
@@ -66,10 +69,10 @@ class Upstream(asyncio.Protocol):
         self.idle_since = 0.0
         self.descriptor = -1
         self.is_lost = False
+        self.tls_error: ssl.SSLError | None = None
         self.is_sent = False
         """Whether the request of this exchange has been written; until then nothing of it was sent."""
-        self.is_write_paused = False
-        self.is_reading_paused = False
+        self.is_write_paused = self.is_reading_paused = False
         self.tunnel: Callable[[bytes], None] | None = None
         # Per request
         self._to_head = self._came_whole = False
@@ -89,8 +92,7 @@ class Upstream(asyncio.Protocol):
         self.size = 0
         """Bytes of the body that have come, where they did not come with the head."""
         self.left = 0
-        self.is_complete = False
-        self.has_ended = False
+        self.is_complete = self.has_ended = False
         self.stream: Callable[[list[bytes]], None] | None = None
         self._sink: Callable[[bytes], None] = self._take_head
         self._decoder: ChunkedDecoder | None = None
@@ -169,13 +171,7 @@ class Upstream(asyncio.Protocol):
 
     def outcome(self, kind: ErrorKind, detail: str, *, is_uploaded: bool) -> Outcome:
         """How an Attempt on this connection failed, and how far its request had got by then."""
-        if not self.is_sent:
-            progress = NOT_SENT
-        elif self.head is not None or self.buffer or self.interims is not None:
-            progress = Progress.ANSWERED
-        else:
-            progress = Progress.SENT if is_uploaded else Progress.PARTLY_SENT
-        return Outcome(kind, progress=progress, reused=self.requests > 1, detail=detail)
+        return failure(self, kind, detail, is_uploaded=is_uploaded)
 
     @property
     def is_passed_on(self) -> bool:
@@ -214,6 +210,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.is_lost:
+            self.tls_error = exc if isinstance(exc, ssl.SSLError) else None
             self._retire()
             self._wake()
 

@@ -12,6 +12,7 @@ import asyncio
 import gc
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -22,7 +23,7 @@ from time import monotonic
 import uvloop
 
 from proxy.core.breaker import BreakerState, Transition
-from proxy.core.headers import Rewrite, is_loop
+from proxy.core.headers import Rewrite, forgeable, is_loop, remove_forged
 from proxy.core.http1 import RequestHead
 from proxy.core.messages import (
     Applied,
@@ -104,6 +105,7 @@ class Worker:
         self._is_following = False
         self.control: Control | Heir | None = None
         self.ledger: Store | None = None
+        self._forged: re.Pattern[bytes] | None = None
         self._panics: set[str] = set()
         self._loop_lag = 0.0
         self._swept_at = monotonic()
@@ -128,6 +130,8 @@ class Worker:
 
     def route(self, request: RequestHead) -> Route:
         """The Route that takes this request. Raises RequestError if there is none, or if it goes round in a circle."""
+        if self._forged is not None:
+            remove_forged(request, self._forged)
         route = self.router.find(request)
         if route is None:
             raise RequestError(404, "no route matches", ErrorKind.DESTINATION_NOT_FOUND)
@@ -185,6 +189,7 @@ class Worker:
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
         if self.ledger is None and any(pool.idempotency is not None for pool in settings.pools):
             self.ledger = SqliteStore(Path(settings.state_dir), self.rng, self.loop)
+        self._forged = forgeable(settings.listeners)
         self._panics &= self.pools.keys()
         self.router = self._routes.router(settings.routes, snapshot.routes_version)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
@@ -300,6 +305,7 @@ class Worker:
             log_dropped=self.access_log.dropped if self.access_log is not None else 0,
             unknown_outcomes=dict(self.stats.unknown_outcomes),
             keyed=dict(self.stats.keyed),
+            handshakes=dict(self.stats.handshakes),
             final=final,
         )
 

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 from collections import Counter
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Backend:
         self._listener: asyncio.Server | None = None
         self._kept_port: socket.socket | None = None
         self._address = ("", 0)
+        self.tls: ssl.SSLContext | None = None
 
     # Faults
 
@@ -103,7 +105,9 @@ class Backend:
 
     async def _listen(self, bound: socket.socket) -> None:
         self._kept_port = None
-        self._listener = await asyncio.get_running_loop().create_server(self._connection, sock=bound, backlog=1024)
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._connection, sock=bound, backlog=1024, ssl=self.tls
+        )
 
     def _connection(self) -> asyncio.BaseProtocol:
         return _Closed() if self.fault is Fault.CLOSE else self._server()
@@ -237,6 +241,9 @@ async def serve(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     record = os.open(options.executions, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if options.executions else None
     backend = Backend(options.name, options.delay_ms / 1000, record)
+    if options.certificate:
+        backend.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        backend.tls.load_cert_chain(options.certificate)
     host, port = await backend.start(options.host, options.port)
     backend.name = options.name or f"{host}:{port}"
     addresses = {"name": backend.name, "pid": os.getpid(), "address": f"{host}:{port}"}
@@ -260,6 +267,7 @@ def main() -> None:
     parser.add_argument("--control-port", type=int, help="port for /_fault and /_executions (default: none)")
     parser.add_argument("--name", default="", help="what it calls itself (default: its address)")
     parser.add_argument("--delay-ms", type=int, default=0, help="how long it takes for each answer")
+    parser.add_argument("--certificate", help="PEM file with a certificate and its key: speak TLS (default: none)")
     parser.add_argument("--executions", help="file to which each executed write is appended: it outlives a kill -9")
     parser.add_argument("--addresses", help="file for its addresses, as JSON, once it listens; - prints them")
     options = parser.parse_args()

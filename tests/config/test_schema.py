@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from proxy.config.notyet import NOT_YET
 from proxy.config.reference import reference
 from proxy.config.schema import json_schema
 from proxy.config.tree import read
+from tests.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(ROOT.glob("conf/*.yaml"))
@@ -32,8 +34,16 @@ def accepts(document: object) -> bool:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_file_in_conf_loads(path: Path) -> None:
-    assert load(path, {}).pools
+def test_every_file_in_conf_loads(path: Path, tmp_path: Path) -> None:
+    """Where it names certificates, with such beside it."""
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text())
+    if "cert:" in path.read_text():
+        authority = Authority(tmp_path)
+        for name in sorted(set(re.findall(r"([a-z-]+)\.crt", path.read_text()))):
+            authority.issue(f"{name}.example", file=name)
+
+    assert load(copy, {}).pools
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -85,7 +95,7 @@ def test_the_file_with_every_default_written_out_names_every_policy_key() -> Non
         {"pools": {"app": {"backends": []}}},
         {"pools": {"app": {"backends": ["a:1"], "banana": 1}}},
         {"pools": {"app": {"backends": [{"address": "a:1", "weight": -1}]}}},
-        {"pools": {"app": ["https://a"]}},
+        {"pools": {"app": ["ftp://a"]}},
         {"pools": {"a b": ["a:1"]}},
         {"pools": {"app": {"backends": ["a:1"], "timeouts": {"client_idle": "1s"}}}},
         {"pools": {"app": {"backends": ["a:1"], "mode": "leader-follower"}}},
@@ -99,6 +109,7 @@ def test_the_file_with_every_default_written_out_names_every_policy_key() -> Non
         {"routes": [{"split": {"app": 1}}]},
         {"routes": [{"match": {"path": "/x*"}, "pool": "app"}]},
         {"routes": [{"answer": None}]},
+        {"listeners": [{"address": "a:1", "tls": {"cert": "c", "min_version": 1.1}}]},
     ],
     ids=str,
 )
@@ -116,6 +127,9 @@ def test_the_schema_refuses_what_the_program_refuses(change: dict[str, Any]) -> 
         {"defaults": {"retries": {"on": ["connect", 503, "503"], "budget": "0.5%"}}},
         {"pools": {"app": {"backends": [{"url": "http://a", "weight": "${W}"}], "hash_on": {"header": "X"}}}},
         {"admin": {"token": {"file": "./token"}}},
+        {"listeners": [{"address": "a:1", "tls": {"cert": "c", "min_version": 1.3, "client_auth": "ca"}}]},
+        {"listeners": [{"address": "a:1", "tls": {"certificates": [{"cert": "c"}], "client_auth": {"ca": "ca"}}}]},
+        {"pools": {"app": {"backends": ["https://a"], "tls": {"verify": False, "min_version": "1.2"}}}},
     ],
     ids=str,
 )

@@ -129,10 +129,10 @@ def test_a_mistake_in_a_pool_is_named_with_its_place(mistakes: Mistakes, added: 
         ("{app: [{address: a:1, weight: -1}]}", ["2:38: pools.app[0].weight: must be from 0 to 1000, not -1"]),
         ("{app: [{address: a:1, weight: 0}]}", ["2:14: pools.app: every weight is 0, so nobody would serve"]),
         ("{app: [a]}", ["2:15: pools.app[0]: expected an address such as 127.0.0.1:8080, not 'a'; the port is missing, such as a:8080"]),
-        ("{app: ['https://a']}", ["2:15: pools.app[0]: 'https://' is not supported yet"]),
-        ("{app: {backends: [{url: 'https://a', weight: x}]}}", [
-            "2:32: pools.app.backends[0].url: 'https://' is not supported yet",
-            "2:53: pools.app.backends[0].weight: expected a whole number from 0 to 1000, not 'x'",
+        ("{app: ['ftp://a']}", ["2:15: pools.app[0]: expected http://, https:// or an address, not 'ftp://a'"]),
+        ("{app: {backends: [{url: 'httpss://a', weight: x}]}}", [
+            "2:32: pools.app.backends[0].url: expected http://, https:// or an address, not 'httpss://a'; did you mean 'https'?",
+            "2:54: pools.app.backends[0].weight: expected a whole number from 0 to 1000, not 'x'",
         ]),
         ("{a: [a:1], b: [b:1]}", ["2:1: pools: with more than one pool, 'routes' must say what happens to requests"]),
         ("{}", ["2:1: pools: without a pool, 'routes' must say what happens to requests"]),
@@ -155,7 +155,7 @@ def test_a_mistake_among_pools_is_named_with_its_place(mistakes: Mistakes, pools
         ("{a: {name: b, address: a:1}}", ["1:17: listeners.a.name: this listener is named 'a' by its key"]),
         ("{a: {}}", ["1:13: listeners.a: 'address' is missing"]),
         ("{a: a:1, a: b:1}", ["1:21: listeners.a: duplicate key; it is first given in line 1"]),
-        ("{a: {address: a:1, tls: {}}}", ["1:31: listeners.a.tls: not supported yet"]),
+        ("{a: {address: a:1, tls: {}}}", ["1:31: listeners.a.tls: needs 'cert' or 'certificates'"]),
         ("{a: {address: a:1, proxy_protocol: true}}", ["1:31: listeners.a.proxy_protocol: needs 'trusted_proxies', or every connection would be refused"]),
         ("[{address: a:1, proxy_protocol: true}]", ["1:28: listeners[0].proxy_protocol: needs 'trusted_proxies', or every connection would be refused"]),
         ("{a: {address: a:1, proxy_protocol: v2}}", ["1:47: listeners.a.proxy_protocol: expected true or false, not 'v2'"]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from dataclasses import dataclass
 from typing import Self
@@ -51,8 +52,10 @@ class Client:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, address: str, receive_buffer: int = 0) -> Self:
-        """Connect to `host:port`, `[::1]:port` or `unix:/path`."""
+    async def connect(
+        cls, address: str, receive_buffer: int = 0, tls: ssl.SSLContext | None = None, name: str = "localhost"
+    ) -> Self:
+        """Connect to `host:port`, `[::1]:port` or `unix:/path`; with `tls`, ask for this name there."""
         if address.startswith("unix:"):
             return cls(*await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=MOST))
         host, _, port = address.rpartition(":")
@@ -63,7 +66,9 @@ class Client:
         sock.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(sock, (host.strip("[]"), int(port)))
-            return cls(*await asyncio.open_connection(sock=sock, limit=65536 if receive_buffer else MOST))
+            limit = 65536 if receive_buffer else MOST
+            secured = {} if tls is None else {"ssl": tls, "server_hostname": name}
+            return cls(*await asyncio.open_connection(sock=sock, limit=limit, **secured))
         except BaseException:
             sock.close()
             raise

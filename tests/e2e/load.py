@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
@@ -64,6 +65,7 @@ class Load:
     address: str
     rate: float = RATE
     writes: bool = True
+    tls: ssl.SSLContext | None = None
     records: list[Record] = field(default_factory=list)
     """Of the requests that have ended."""
     _idle: deque[Client] = field(default_factory=deque)
@@ -74,7 +76,7 @@ class Load:
 
     async def __aenter__(self) -> Self:
         for _ in range(CONNECTIONS):
-            self._idle.append(await Client.connect(self.address))
+            self._idle.append(await Client.connect(self.address, tls=self.tls))
         self._sender = asyncio.create_task(self._send_all())
         return self
 
@@ -135,7 +137,7 @@ class Load:
             if client.is_usable:
                 return client
             client.close()
-        return await Client.connect(self.address)
+        return await Client.connect(self.address, tls=self.tls)
 
     @property
     def pending(self) -> int:

@@ -178,9 +178,10 @@ class Rig:
 
     # Starting
 
-    async def start_backends(self, *names: str, delay_ms: int = 2) -> None:
-        """Start sample backends that note each write that they execute."""
-        options = ("--executions", str(self.folder / "executions"), "--delay-ms", str(delay_ms))
+    async def start_backends(self, *names: str, delay_ms: int = 2, certificate: str = "") -> None:
+        """Start sample backends that note each write that they execute; with a `certificate` they speak TLS."""
+        options = ["--executions", str(self.folder / "executions"), "--delay-ms", str(delay_ms)]
+        options += ["--certificate", certificate] if certificate else []
         started = await asyncio.gather(*(self._children.backend(name, *options) for name in names))
         self.backends |= {one.name: one for one in started}
 

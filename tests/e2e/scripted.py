@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
@@ -81,7 +82,12 @@ class Scripted:
     """Listens at a free port, or at the path of a Unix socket; `handler` answers each request."""
 
     def __init__(
-        self, handler: Handler = say_who, host: str = "127.0.0.1", path: str = "", introduced: Reader | None = None
+        self,
+        handler: Handler = say_who,
+        host: str = "127.0.0.1",
+        path: str = "",
+        introduced: Reader | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handler = handler
         self.asked: list[Asked] = []
@@ -89,7 +95,7 @@ class Scripted:
         """What each connection began with, where it must begin with something."""
         self._introduced = introduced
         self.address = ""
-        self._host, self._path = host, path
+        self._host, self._path, self._tls = host, path, tls
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -99,7 +105,7 @@ class Scripted:
             self._server = await asyncio.start_unix_server(self._accept, self._path)
             self.address = f"unix:{self._path}"
         else:
-            self._server = await asyncio.start_server(self._accept, self._host, 0)
+            self._server = await asyncio.start_server(self._accept, self._host, 0, ssl=self._tls)
             host, port = self._server.sockets[0].getsockname()[:2]
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return self
