@@ -16,6 +16,7 @@ from proxy.errors import RequestError, ResponseError
 END_OF_HEAD = b"\r\n\r\n"
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(rb"[!-\x22$-~]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 """llhttp lets control bytes, NUL among them, through in a reason."""
@@ -86,9 +87,10 @@ Cut = tuple[int, int]
 
 
 def request_line(line: bytes) -> list[bytes]:
-    """Method, target and version; their bytes are llhttp's to judge.
+    r"""Method, target and version, checked to the byte.
 
-    But llhttp skips a CR or LF before the method, and what is skipped would make `TRACE` another method for us.
+    llhttp skips a CR or LF before the method, so that `\nTRACE` would be another method for us; and it takes `GET /a\n`
+    for a request of HTTP/0.9, so that the rest of the line, if it holds a colon, would be a field for it.
     """
     parts = line.split(b" ")
     if len(parts) != 3 or line[0] in b"\r\n":
@@ -98,7 +100,7 @@ def request_line(line: bytes) -> list[bytes]:
         raise RequestError(400, "the method is not a token")
     if version not in {b"HTTP/1.1", b"HTTP/1.0"}:
         raise RequestError(505 if _VERSION.fullmatch(version) else 400, "not HTTP/1.0 or HTTP/1.1")
-    if b"#" in target:
+    if not _TARGET.fullmatch(target):
         raise RequestError(400, "the request's target is not valid")
     if method != method.upper():
         raise RequestError(501, "the method is not in capitals")
