@@ -1,8 +1,9 @@
 """A listening socket: accepts clients as long as there is room, and learns from a PROXY header who they are.
 
-All that wait are fetched in one turn of the loop, up to `AT_ONCE`: one a turn would leave thousands of new clients
-waiting for seconds under load, where a turn lasts milliseconds. Where there is no room, a Door does not look at its
-queue until the sweep finds some: who waits there is served then, and a full worker does not spin.
+uvloop accepts one connection per turn and socket for half of what it costs to do so here, but under load a turn lasts
+milliseconds, so thousands of new clients would wait for seconds. When one has come, the rest are fetched too. Where a
+PROXY header comes first, all are accepted here. Where there is no room, a Door does not look at its queue until the
+sweep finds some: who waits there is served then, and a full worker does not spin.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ AT_ONCE = 128
 """Connections that are fetched in one turn, so that those who are being served wait no longer than that."""
 BACKLOG = 4096
 """Connections that the kernel lets wait."""
+LAST_CALL = 0.1
+"""Seconds for those who are half in when a Door is shut."""
 QUIET = 60.0
 """Seconds in which a Door that is full time and again says so once."""
+TOO_FEW = "too few descriptors are left"
 UNTRUSTED = "proxy_protocol_untrusted"
 MALFORMED = "proxy_protocol_malformed"
 LATE = "proxy_protocol_timeout"
@@ -37,8 +41,8 @@ class Host(Protocol):
     def client_at(self, door: Door, origin: Origin | None) -> asyncio.Protocol:
         """A protocol for a new client."""
 
-    def has_room(self, newest: int | None = None) -> bool:
-        """Whether another client may be accepted; `newest` is the last descriptor that one got."""
+    def has_room(self) -> bool:
+        """Whether another client may be accepted."""
 
     def is_trusted(self, client: str) -> bool:
         """Whether this address is one of `trusted_proxies`."""
@@ -51,9 +55,21 @@ class Host(Protocol):
 
 
 class Door:
-    """Accepts clients on one listening socket. `settings` may be replaced at any time."""
+    """Accepts clients on one listening socket."""
 
-    __slots__ = ("_host", "_is_full", "_loop", "_said_at", "_sock", "is_open", "opening", "settings")
+    __slots__ = (
+        "_host",
+        "_is_called",
+        "_is_full",
+        "_loop",
+        "_said_at",
+        "_server",
+        "_sock",
+        "_starting",
+        "is_open",
+        "opening",
+        "settings",
+    )
 
     def __init__(self, sock: socket.socket, settings: ListenerSettings, host: Host) -> None:
         self._sock = sock
@@ -62,7 +78,9 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self.opening: set[asyncio.Task[None]] = set()
         """Connections that are accepted and not yet at our protocol."""
-        self.is_open = self._is_full = False
+        self._server: asyncio.Server | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self.is_open = self._is_full = self._is_called = False
         self._said_at = -QUIET
 
     def __repr__(self) -> str:
@@ -82,48 +100,100 @@ class Door:
         self._sock.setblocking(False)
         self._sock.listen(BACKLOG)
         self.is_open = True
-        self._loop.add_reader(self._sock, self._fetch)
+        self._begin()
+
+    def obey(self, settings: ListenerSettings) -> None:
+        """Do as the new settings say with those who come from now on."""
+        is_other = settings.proxy_protocol is not self.settings.proxy_protocol
+        self.settings = settings
+        if is_other and self.is_open and not self._is_full:
+            self._end()
+            self._begin()
+
+    def _begin(self) -> None:
+        if self.settings.proxy_protocol:
+            self._loop.add_reader(self._sock, self._fetch)
+        else:
+            self._starting = self._loop.create_task(self._serve())
+
+    async def _serve(self) -> None:
+        """Let uvloop accept. It closes what it is given when it ends; ours must live on."""
+        try:
+            self._server = await self._loop.create_server(self._make, sock=self._sock.dup(), backlog=BACKLOG)
+        except OSError as error:
+            self._pause(str(error.strerror))
+
+    def _end(self) -> None:
+        """Accept nobody, for now or for good."""
+        self._loop.remove_reader(self._sock)
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._server is not None:
+            self._server.close()
+        self._starting = self._server = None
+
+    def _make(self) -> asyncio.Protocol:
+        """A connection has come: look for more at the end of this turn."""
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._fetch_more)
+        return self._host.client_at(self, None)
+
+    def _fetch_more(self) -> None:
+        self._is_called = False
+        if self.is_open and not self._is_full:
+            why = self._fetch_all() or ("" if self._host.has_room() else TOO_FEW)
+            if why:
+                self._pause(why)
 
     def close(self) -> None:
-        """Let in who waits, and no more. Who is half in goes on, but for those who have not said who they are."""
+        """Let in who waits, and no more. Who is half in goes on."""
         if not self.is_open:
             return
         self.is_open = False
-        if not self._is_full:
-            self._loop.remove_reader(self._sock)
+        self._end()
         self._empty()
         self._sock.close()
-        if self.settings.proxy_protocol:
-            for task in self.opening:
-                task.cancel()
 
     async def shut(self) -> None:
-        """Accept no more, and return when all who were accepted are inside."""
+        """Accept no more, and return when all who were accepted are inside, or have not said who they are."""
         self.close()
+        if self.opening:
+            await asyncio.wait(self.opening, timeout=LAST_CALL)
+        for task in self.opening:
+            task.cancel()
         await asyncio.gather(*self.opening, return_exceptions=True)
+        # uvloop makes the last connection's protocol a turn after it has accepted it.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     def look(self) -> None:
         """If it was full: see whether there is room again."""
         if self.is_open and self._is_full and self._host.has_room():
             self._is_full = False
-            self._loop.add_reader(self._sock, self._fetch)
+            self._begin()
 
     def _fetch(self) -> None:
+        why = self._fetch_all()
+        if why:
+            self._pause(why)
+
+    def _fetch_all(self) -> str:
+        """Accept all that wait, up to `AT_ONCE`; why no more can be accepted, if that is so."""
         for _ in range(AT_ONCE):
             try:
                 sock, peer = self._sock.accept()
             except (BlockingIOError, InterruptedError):
-                return
+                return ""
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                self._pause(str(error.strerror))
-                return
+                return str(error.strerror)
             sock.setblocking(False)
             self._let_in(sock, peer)
-            if not self._host.has_room(sock.fileno()):
-                self._pause("too few descriptors are left")
-                return
+            if not self._host.has_room():
+                return TOO_FEW
+        return ""
 
     def _empty(self) -> None:
         """Who is in the queue has been told that it is connected, and nobody else may come to accept it."""
@@ -138,7 +208,7 @@ class Door:
     def _pause(self, why: str) -> None:
         """Out of descriptors or memory: serve on, say it once; who waits is served when there is room again."""
         self._is_full = True
-        self._loop.remove_reader(self._sock)
+        self._end()
         if self._loop.time() - self._said_at >= QUIET:
             self._said_at = self._loop.time()
             log.warning(

@@ -5,10 +5,12 @@ Numbers only: it holds no connection. The worker asks when one has come, and say
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import mmap
 import os
 import resource
+from math import inf
 
 from proxy.core.counts import SIZE, Cells, SharedCounts
 from proxy.core.settings import ListenerSettings
@@ -17,6 +19,8 @@ LISTENER_FULL = "connections"
 CLIENT_FULL = "connections_per_client"
 NETWORK_V6 = 64
 """Bits of an IPv6 address that are one client: a household or a machine has all the rest for itself."""
+RECOUNT = 0.1
+"""Seconds between two looks at all open files."""
 LEAST_SPARE = 16
 """Descriptors that are kept for connections to Backends; a quarter of all, where that is more."""
 
@@ -104,31 +108,38 @@ def _network(client: str) -> bytes:
 
 
 class Descriptors:
-    """Whether this process may open more files. Some are spared, or clients would have all and Backends none."""
+    """Whether this process may open more files. Some are spared, or clients would have all and Backends none.
 
-    __slots__ = ("_most",)
+    To count them takes a look at each, so it is done only where it may matter: when as many clients have come as could
+    have used them up, each of them with a connection to a Backend.
+    """
+
+    __slots__ = ("_clients", "_counted", "_counted_at")
 
     def __init__(self) -> None:
-        self._most = 0
-        self.measure()
+        self._clients = self._counted = 0
+        self._counted_at = -inf
 
     def __repr__(self) -> str:
-        return f"<Descriptors {self._most}>"
+        return f"<Descriptors {self._counted} in use>"
 
-    def measure(self) -> None:
-        """The limit may be changed at any time (prlimit)."""
+    def are_short(self, clients: int, now: float) -> bool:
+        """Whether none must be given to clients any more, of whom there are so many; by the limit as it is now."""
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = most - max(LEAST_SPARE, most // 4) if most != resource.RLIM_INFINITY else 1 << 30
+        if most == resource.RLIM_INFINITY:
+            return False
+        most -= max(LEAST_SPARE, most // 4)
+        come = max(0, clients - self._clients)
+        if self._counted_at > -inf and self._counted + 2 * come < most:
+            return False
+        if now - self._counted_at >= RECOUNT:
+            self._counted, self._clients, self._counted_at, come = _open_files(), clients, now, 0
+        return self._counted + come >= most
 
-    def are_short_after(self, newest: int) -> bool:
-        """Whether none must be given to clients any more: the kernel gives the lowest, so those below are in use."""
-        return newest >= self._most
 
-    def are_short(self) -> bool:
-        """The same, where none was just given."""
-        try:
-            newest = os.dup(0)
-        except OSError:
-            return True
-        os.close(newest)
-        return self.are_short_after(newest)
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - no object for each of thousands
+    except OSError as error:
+        # Not even one is left to look with; or there is no /proc, and nobody can know.
+        return 1 << 30 if error.errno in {errno.EMFILE, errno.ENFILE} else 0

@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import os
 import socket
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.proxy_protocol import Origin
@@ -56,7 +57,7 @@ class Reception:
         self._trusted = tuple(ipaddress.ip_network(one, strict=False) for one in settings.trusted_proxies)
         self._listeners = {one.name: one for one in settings.listeners}
         for door in self.doors:
-            door.settings = self._listeners.get(door.settings.name, door.settings)
+            door.obey(self._listeners.get(door.settings.name, door.settings))
 
     def _secured(self, settings: Settings) -> dict[str, TlsListener]:
         """Listeners with TLS; those in which nothing has changed go on as they are, so that sessions can be resumed."""
@@ -85,7 +86,7 @@ class Reception:
                 self.open(name, sock)
                 continue
             sock.close()
-            door.settings = self._listeners.get(name, door.settings)
+            door.obey(self._listeners.get(name, door.settings))
             self.doors.append(door)
         loop = asyncio.get_running_loop()
         for door in doors.values():
@@ -112,10 +113,6 @@ class Reception:
         for door in self.doors:
             door.look()
 
-    def measure(self) -> None:
-        """Heed a change of the limits of this process."""
-        self._descriptors.measure()
-
     # What Doors ask
 
     def client_at(self, door: Door, origin: Origin | None) -> asyncio.Protocol:
@@ -124,12 +121,13 @@ class Reception:
         tls = self._tls.get(door.settings.name)
         return client if tls is None else tls.admit(client)
 
-    def has_room(self, newest: int | None = None) -> bool:
-        """Whether another client may be accepted; `newest` is the last descriptor that one got."""
-        if len(self._worker.connections) - self._places.inside > MOST_REFUSED:
+    def has_room(self) -> bool:
+        """Whether another client may be accepted."""
+        clients = len(self._worker.connections)
+        if clients - self._places.inside > MOST_REFUSED:
             return False
-        descriptors = self._descriptors
-        return not (descriptors.are_short() if newest is None else descriptors.are_short_after(newest))
+        coming = sum(len(door.opening) for door in self.doors)
+        return not self._descriptors.are_short(clients + coming, monotonic())
 
     def head_timeout(self) -> float:
         """Seconds that a client has for its first words."""

@@ -270,7 +270,6 @@ class Worker:
             self._round(now)
 
     def _round(self, now: float) -> None:
-        self.reception.measure()
         for pool in self.pools.values():
             longest = pool.settings.timeouts.backend_idle
             for backend in pool.backends:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -37,11 +38,10 @@ class Client(asyncio.Protocol):
 
 
 class Host:
-    """Has room for so many, and trusts everybody at first."""
+    """Has room, and trusts everybody, until told otherwise."""
 
     def __init__(self) -> None:
-        self.room = 1000
-        self.accepted = 0
+        self.has_space = True
         self.inside: list[Client] = []
         self.turned_away: list[str] = []
         self.trusts = True
@@ -50,9 +50,8 @@ class Host:
     def client_at(self, door: Door, origin: Origin | None) -> Client:
         return Client(self, origin)
 
-    def has_room(self, newest: int | None = None) -> bool:
-        self.accepted += newest is not None
-        return self.accepted < self.room
+    def has_room(self) -> bool:
+        return self.has_space
 
     def is_trusted(self, client: str) -> bool:
         return self.trusts
@@ -142,37 +141,54 @@ async def test_a_door_that_closes_lets_in_who_waits_and_nobody_else(street: Stre
     assert "<Door web>" == repr(street.door)
 
 
+@pytest.mark.parametrize("settings", [PLAIN, INTRODUCED])
 async def test_who_comes_while_there_is_no_room_is_let_in_when_there_is_some(
-    street: Street, caplog: pytest.LogCaptureFixture
+    street: Street, caplog: pytest.LogCaptureFixture, settings: ListenerSettings
 ) -> None:
-    host = street.host
-    host.room = 1
-    street.door.open()
+    host, door = street.host, street.door
+    host.has_space = False
+    door.obey(replace(settings, connections=10))
+    door.open()
     with caplog.at_level(logging.WARNING):
-        street.come(b"", b"", b"")
-        await host.until(lambda: len(host.inside) == 1)
-        street.door.look()
-        host.room = 2
-        street.door.look()
-        await host.until(lambda: len(host.inside) == 2)
-        host.room = 1000
-        street.door.look()
+        street.come(HEADER)
+        await host.until(lambda: repr(door) == "<Door web full>")
+        street.come(HEADER, HEADER)
+        door.look()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        before = len(host.inside)
+        host.has_space = True
+        door.look()
         await host.until(lambda: len(host.inside) == 3)
 
+    assert (1, "<Door web>") == (before, repr(door))
     assert ["no more connections can be accepted for now"] == [record.message for record in caplog.records]
 
 
 async def test_a_full_door_may_be_closed(street: Street) -> None:
-    street.host.room = 1
+    street.host.has_space = False
     street.door.open()
     street.come(b"")
+    await street.host.until(lambda: repr(street.door) == "<Door web full>")
+
+    street.door.close()
+    street.door.close()
+
+    assert not street.door.is_open
+
+
+async def test_a_door_that_is_told_to_asks_from_then_on_who_comes(street: Street) -> None:
+    street.door.open()
+    street.come(b"GET /")
     await street.host.until(lambda: len(street.host.inside) == 1)
-    full = repr(street.door)
+    street.door.obey(INTRODUCED)
+    street.come(HEADER)
+    await street.host.until(lambda: len(street.host.inside) == 2)
+    street.door.obey(PLAIN)
+    street.come(b"GET /")
+    await street.host.until(lambda: len(street.host.inside) == 3)
 
-    street.door.close()
-    street.door.close()
-
-    assert "<Door web full>" == full
+    assert [None, ORIGIN, None] == [client.origin for client in street.host.inside]
 
 
 # PROXY protocol
@@ -263,7 +279,15 @@ async def test_a_door_that_closes_does_not_wait_for_those_who_have_said_nothing(
     guarded.door.open()
     [caller] = guarded.come(b"PROXY")
     await guarded.host.until(lambda: len(guarded.door.opening) == 1)
-    guarded.door.close()
+    await guarded.door.shut()
 
     assert b"" == await ended(caller)
     assert set() == guarded.door.opening
+
+
+async def test_who_waits_with_its_header_when_a_door_is_shut_is_let_in(guarded: Street) -> None:
+    guarded.come(HEADER)
+    guarded.door.open()
+    await guarded.door.shut()
+
+    assert [ORIGIN] == [client.origin for client in guarded.host.inside]

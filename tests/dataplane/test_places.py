@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from proxy.core.counts import PAGE, ROW_SIZE, SharedCounts, used_rows
 from proxy.core.settings import Address, ListenerSettings
-from proxy.dataplane.places import Descriptors, Places
+from proxy.dataplane.places import RECOUNT, Descriptors, Places
 
 WEB = ListenerSettings("web", Address(), connections=3, connections_per_client=2)
 API = ListenerSettings("api", Address(), connections=3)
@@ -82,46 +84,79 @@ def test_nothing_is_remembered_of_those_who_left() -> None:
     assert (0, {}) == (places.inside, places._counts)
 
 
+class Files:
+    """So many more open files than this process needs."""
+
+    def __init__(self, most: int) -> None:
+        self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.limit(most)
+        self.taken: list[int] = []
+
+    def limit(self, most: int) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, self._hard))
+
+    def take(self, number: int) -> None:
+        self.taken += [os.dup(0) for _ in range(number)]
+
+    def free(self, number: int) -> None:
+        for _ in range(number):
+            os.close(self.taken.pop(0))
+
+
 @pytest.fixture
-def few() -> Iterator[int]:
-    """As many descriptors as this process needs, and a few more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    newest = os.dup(0)
-    os.close(newest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (newest + 40, hard))
-    yield newest + 40
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def files() -> Iterator[Files]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = Files(len(list(Path("/proc/self/fd").iterdir())) + 100)
+    yield files
+    files.free(len(files.taken))
+    files.limit(soft)
 
 
-def test_some_descriptors_are_spared_for_backends(few: int) -> None:
+def room(descriptors: Descriptors, files: Files) -> int:
+    """How many clients come in, one file each, until descriptors are short."""
+    clients, now = 0, 0.0
+    while not descriptors.are_short(clients, now):
+        files.take(1)
+        clients += 1
+        now += RECOUNT
+    return clients
+
+
+def test_a_quarter_of_all_descriptors_is_spared_for_backends(files: Files) -> None:
     descriptors = Descriptors()
-    spare = max(16, few // 4)
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients = room(descriptors, files)
 
-    assert [False, True] == [descriptors.are_short_after(few - spare - 1), descriptors.are_short_after(few - spare)]
-    assert f"<Descriptors {few - spare}>" == repr(descriptors)
+    # The look itself takes one or two.
+    assert most // 4 <= 100 - clients <= most // 4 + 2
+    assert repr(descriptors).endswith("in use>")
 
 
-def test_none_left_is_noticed_without_taking_one(few: int) -> None:
+def test_it_is_enough_to_look_now_and_then(files: Files) -> None:
+    """Between two looks each client counts for one, of those that have come since."""
     descriptors = Descriptors()
-    before = descriptors.are_short()
-    taken = []
-    try:
-        while True:
-            taken.append(os.dup(0))
-    except OSError:
-        pass
-    after = descriptors.are_short()
-    for one in taken:
-        os.close(one)
+    clients = room(descriptors, files)
+    files.free(10)
 
-    assert (False, True, False) == (before, after, descriptors.are_short())
+    assert [True, False, False, True] == [
+        descriptors.are_short(clients - 10, RECOUNT * clients),
+        descriptors.are_short(clients - 10, RECOUNT * (clients + 1)),
+        descriptors.are_short(clients - 2, RECOUNT * (clients + 1)),
+        descriptors.are_short(clients, RECOUNT * (clients + 1)),
+    ]
 
 
-def test_a_limit_that_is_changed_is_heeded(few: int) -> None:
+def test_where_not_one_is_left_they_are_short(files: Files) -> None:
     descriptors = Descriptors()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (few - 30, hard))
-    before = descriptors.are_short()
-    descriptors.measure()
+    with contextlib.suppress(OSError):
+        files.take(1000)
 
-    assert (False, True) == (before, descriptors.are_short())
+    assert descriptors.are_short(0, 0.0)
+
+
+def test_a_limit_that_is_changed_is_heeded_at_once(files: Files) -> None:
+    descriptors = Descriptors()
+    before = descriptors.are_short(0, 0.0)
+    files.limit(40)
+
+    assert (False, True) == (before, descriptors.are_short(0, 0.0))

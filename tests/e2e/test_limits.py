@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.client import BrokenOffError, Client, request
 from tests.e2e.rig import Proxy, Rig, now, until
 from tests.e2e.scripted import Asked, Scripted
+from tests.e2e.test_robustness import settles
 
 QUIET: dict[str, Any] = {"health": {"interval": "1h", "fast_interval": "1h", "jitter": "0%"}}
 
@@ -125,11 +126,9 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-async def limit_descriptors(pid: int, most: int) -> None:
-    """Take effect with the worker's next look, which comes once a second."""
+def limit_descriptors(pid: int, most: int) -> None:
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, hard))
-    await asyncio.sleep(1.2)
 
 
 async def test_out_of_descriptors_it_serves_on_waits_without_spinning_and_lets_in_who_waits_when_there_is_room(
@@ -139,7 +138,7 @@ async def test_out_of_descriptors_it_serves_on_waits_without_spinning_and_lets_i
         proxy = await start(rig, backend, workers=1)
         [worker] = proxy.workers()
         inside = await served(rig, proxy.address)
-        await limit_descriptors(worker, 100)
+        limit_descriptors(worker, 100)
         clients = [await crowd.enter_async_context(await Client.connect(proxy.address)) for _ in range(200)]
         late = clients[-1]
         late.send(request("GET", "/late"))
@@ -173,10 +172,9 @@ async def test_where_not_one_descriptor_is_left_a_client_that_is_inside_is_told_
     async with Scripted(answer_and_close) as backend:
         proxy = await start(rig, backend, workers=1)
         [worker] = proxy.workers()
-        before = descriptors(worker) + 1
         inside = await served(rig, proxy.address)
         _, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        await until(lambda: descriptors(worker) == before)
+        await settles(lambda: descriptors(worker), 0.3)
         taken = {int(one.name) for one in Path(f"/proc/{worker}/fd").iterdir()}
         lowest = next(number for number in range(len(taken) + 1) if number not in taken)
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (lowest, hard))
