@@ -46,6 +46,22 @@ class Handshake(Protocol):
         """A connection that had gone well is over."""
 
 
+class Nobody(asyncio.Protocol):
+    """In place of both neighbours when all is over: or they and we would wait for the garbage collector."""
+
+    def begun(self) -> None:
+        """Too late."""
+
+    def ended(self, error: Exception | None) -> None:
+        """Too late."""
+
+    def gone(self, connection: ssl.SSLObject) -> None:
+        """Too late."""
+
+
+NOBODY = Nobody()
+
+
 class TlsTransport(asyncio.Protocol, asyncio.Transport):
     """One connection. `close` and `write_eof` say good-bye (close_notify); `abort` does not, and the break shows."""
 
@@ -66,7 +82,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
 
     def __init__(self, above: Downstream | Upstream, handshake: Handshake, wrap: Wrap) -> None:
         self._above: asyncio.Protocol = above
-        self._handshake = handshake
+        self._handshake: Handshake = handshake
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl = wrap(self._incoming, self._outgoing)
         self._state = NEW
@@ -110,7 +126,8 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._handshake.ended(HandshakeCutError())
         elif self._state == OPEN:
             self._over()
-        self._above.connection_lost(self._error or exc)
+        above, self._above, self._handshake = self._above, NOBODY, NOBODY
+        above.connection_lost(self._error or exc)
 
     def pause_writing(self) -> None:
         self._above.pause_writing()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
+import weakref
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -297,7 +298,19 @@ def test_a_broken_record_breaks_the_connection(side: Side) -> None:
     assert side.wire.is_aborted
     side.transport.write(b"nobody can read this")
     side.transport.connection_lost(None)
-    assert isinstance(side.above.lost.pop(), ssl.SSLError)
+    assert isinstance(side.above.lost[0], ssl.SSLError)
+
+
+def test_who_is_lost_waits_for_no_garbage_collector(authority: Authority, pair: Pair) -> None:
+    side = Side(pair.context(), authority.trusting())
+    side.shake()
+    held = weakref.ref(side.above), weakref.ref(side.watcher)
+    side.transport.connection_lost(None)
+    transport = side.transport
+    del side
+
+    assert (None, None) == (held[0](), held[1]())
+    assert transport.is_closing()
 
 
 def test_pauses_hold_below(side: Side) -> None:
