@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import resource
+import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.e2e.client import BrokenOffError, Client, request
 from tests.e2e.rig import Proxy, Rig, now, until
 from tests.e2e.scripted import Asked, Scripted
@@ -75,6 +77,22 @@ async def test_who_is_too_many_is_told_so_and_counted(rig: Rig) -> None:
     assert (503, "close", b"") == (answer.status, answer.field("connection"), rest)
     assert 'error=connection_limit_reached; details="too many connections"' in (answer.field("proxy-status") or "")
     assert 1 == len(backend.asked)
+
+
+async def test_no_handshake_is_made_with_who_is_too_many(rig: Rig, tmp_path: Path) -> None:
+    """It would cost more than the answer that can't be given without it."""
+    authority = Authority(tmp_path / "ca")
+    async with Scripted() as backend:
+        listener = {"address": "127.0.0.1:0", "tls": authority.issue().files, **limited(connections=1)}
+        proxy = await start(rig, backend, workers=1, listeners={"web": listener})
+        async with await Client.connect(proxy.address, tls=authority.trusting()) as inside:
+            await inside.ask("GET", "/")
+            for _ in range(2):
+                with pytest.raises((ConnectionError, ssl.SSLError)):
+                    await Client.connect(proxy.address, tls=authority.trusting())
+            again = await inside.ask("GET", "/")
+
+    assert 200 == again.status
 
 
 async def test_each_listener_counts_its_own(rig: Rig) -> None:
