@@ -153,7 +153,7 @@ async def start_copy(rig: Rig) -> tuple[Proxy, Path]:
         )
     await until(told.exists)
     document = json.loads(told.read_text())
-    return Proxy(process, document, Admin(document["admin"], rig._session), log), copy / "proxy"
+    return Proxy(process, document, Admin(document["admin"], rig._session), log, config), copy / "proxy"
 
 
 async def version(proxy: Proxy) -> str:
