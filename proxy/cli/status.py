@@ -87,6 +87,8 @@ def table(pools: list[Json]) -> Iterator[str]:
 def _keys(keys: Json) -> str:
     """How many idempotency keys the ledger holds, and of how many the outcome is open."""
     open_ones = [f"{keys[state]} {state}" for state in ("running", "unknown", "queued") if keys[state]]
+    if keys["queued"]:
+        open_ones[-1] += f" for up to {keys['queue']['oldest_seconds']:.0f} s"
     return ", ".join([f"  keys: {keys['kept']} of {_short(keys['most'])} kept", *open_ones])
 
 

@@ -16,6 +16,7 @@ from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy
+from proxy.core.queueing import STATUS_PATH
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import (
     AccessLogSettings,
@@ -29,16 +30,21 @@ from proxy.core.settings import (
     ListenerSettings,
     Match,
     PoolSettings,
+    QueuePolicy,
     Redirect,
     RouteSettings,
     Settings,
     StaticAnswer,
+    StatusOfWrites,
     Timeouts,
 )
 from proxy.core.tls import BackendTls, ListenerTls
 from proxy.core.warmup import WarmupPolicy
 
 P = TypeVar("P")
+
+STATUS_OF_WRITES = RouteSettings("(status of writes)", Match(path=f"{STATUS_PATH}*"), answer=StatusOfWrites())
+"""Comes before all Routes where one of them queues; no name in a file looks like this."""
 STANDARD = ("stdout", "stderr")
 """Names in place of an access log's path."""
 
@@ -163,7 +169,8 @@ def _backend(backend: Backend, limits: Limits) -> BackendSettings:
 
 def _routes(config: Config) -> tuple[RouteSettings, ...]:
     if config.routes:
-        return tuple(_route(number, one) for number, one in enumerate(config.routes, 1))
+        routes = tuple(_route(number, one) for number, one in enumerate(config.routes, 1))
+        return (STATUS_OF_WRITES, *routes) if any(route.queue is not None for route in routes) else routes
     return tuple(RouteSettings(name, split=((name, 1.0),)) for name in config.pools)
 
 
@@ -175,6 +182,7 @@ def _route(number: int, route: Route) -> RouteSettings:
         answer=_answer(route),
         strip_prefix=route.strip_prefix,
         preserve_host=route.preserve_host,
+        queue=policy(QueuePolicy, route.queue) if route.on_unavailable == "queue" else None,
     )
 
 

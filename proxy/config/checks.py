@@ -227,6 +227,7 @@ def _routes(reading: Reading) -> Iterator[Finding]:
         yield from _split(reading, number, route)
         yield from _match(number, route)
         yield from _rewriting(reading, number, route)
+        yield from _queue(reading, number, route)
         if route.answer is not None and route.answer.body and route.answer.status in WITHOUT_BODY:
             yield Finding(("routes", number, "answer", "body"), f"an answer {route.answer.status} has no body")
 
@@ -285,6 +286,18 @@ def _rewriting(reading: Reading, number: int, route: Route) -> Iterator[Finding]
         if path != route.strip_prefix and not path.startswith(f"{route.strip_prefix}/"):
             message = f"needs a 'match.path' that begins with it, such as {route.strip_prefix}/*"
             yield Finding((*place, "strip_prefix"), message)
+
+
+def _queue(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+    place: Path = ("routes", number)
+    if route.on_unavailable != "queue":
+        if reading.has(*place, "queue") and reading.is_sure(*place, "on_unavailable"):
+            yield Finding((*place, "queue"), "does nothing without 'on_unavailable: queue'", at_key=True)
+    elif route.pool is None:
+        yield Finding((*place, "on_unavailable"), "needs a 'pool' that gets the writes later", at_key=True)
+    elif route.pool in reading.document.keys("pools") and not reading.has("pools", route.pool, "idempotency"):
+        message = f"needs 'idempotency' in pool '{route.pool}': only a write with a key can be delivered later"
+        yield Finding((*place, "on_unavailable"), message, at_key=True)
 
 
 CHECKS: tuple[Callable[[Reading], Iterator[Finding]], ...] = (_listeners, _admin, _pools, _routes)

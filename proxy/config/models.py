@@ -53,7 +53,7 @@ from proxy.config.policies import (
 )
 from proxy.config.quantities import FLAG, choice, duration_from, or_word, share, whole, wrong
 from proxy.config.tls import BackendTls, ListenerTls
-from proxy.config.writes import Idempotency
+from proxy.config.writes import Idempotency, Queue
 from proxy.core import settings
 from proxy.core.balancer import ALGORITHMS
 
@@ -200,6 +200,9 @@ class Route(Block):
     """Taken off the path before it goes to the backend. Needs a `match.path` that begins with it."""
     preserve_host: Annotated[bool, FLAG] = ROUTE.preserve_host
     """Whether the backend gets the client's `Host`; if not, it gets its own address."""
+    on_unavailable: Annotated[str, choice("'on_unavailable'", ["refuse", "queue"])] = "refuse"
+    """What happens to a write with a key that no backend can take: 503, or it is stored and delivered later (202)."""
+    queue: Queue = Field(default_factory=Queue)
 
 
 # The whole file

@@ -87,6 +87,7 @@ SECTIONS = (
     ("BackendTls", "`tls` of a pool"),
     ("Route", "`routes`"),
     ("Match", "`match`"),
+    ("Queue", "`queue`"),
     ("Answer", "`answer`"),
     ("Redirect", "`redirect`"),
 )

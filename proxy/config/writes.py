@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from proxy.config.names import HEADER, METHOD
-from proxy.config.policies import MIB, MOST, Block
+from proxy.config.policies import MIB, MOST, TIB, Block
 from proxy.config.quantities import FLAG, POSITIVE_DURATION, choice, or_word, size, whole
-from proxy.core.settings import IdempotencyPolicy
+from proxy.core.settings import IdempotencyPolicy, QueuePolicy
 
 IDEMPOTENCY = IdempotencyPolicy()
+QUEUE = QueuePolicy()
 
 
 class Idempotency(Block):
@@ -33,3 +34,14 @@ class Idempotency(Block):
     """Keys of this pool that are kept; beyond them a new one is answered with 503."""
     max_body: Annotated[int, size(0, MIB)] = IDEMPOTENCY.max_body
     """Bytes of an answer's body that are kept."""
+
+
+class Queue(Block):
+    """How many writes with a key a route accepts for later while no backend can take them. See `on_unavailable`."""
+
+    max_requests: Annotated[int, whole(1, MOST)] = QUEUE.max_requests
+    """Writes that wait; beyond them a new one is refused."""
+    max_bytes: Annotated[int, size(1, TIB)] = QUEUE.max_bytes
+    """Their size together."""
+    max_age: Annotated[float, POSITIVE_DURATION] = QUEUE.max_age
+    """One that could not be delivered for so long has failed."""

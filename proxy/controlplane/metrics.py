@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -28,6 +27,7 @@ BOUNDS = (*map(floatToGoString, DURATION_BUCKETS), "+Inf")
 BACKEND = ("pool", "backend")
 KEYS = ("pool", "state")
 CERTIFICATE = ("listener", "pool", "certificate")
+KEY_STATES = ("kept", "running", "unknown", "queued")
 
 Row = tuple[Sequence[str], float]
 """Label values and the number."""
@@ -71,8 +71,13 @@ class Metrics(Collector):
             for result, number in zip(("success", "failure"), numbers, strict=True)
         ]
         yield _counter("probes", "Probes by result.", (*BACKEND, "result"), results)
-        keys = [((pool, state), n) for pool, one in self._registry.keys.items() for state, n in asdict(one).items()]
+        counts = self._registry.keys.items()
+        keys = [((pool, state), getattr(one, state)) for pool, one in counts for state in KEY_STATES]
         yield _gauge("idempotency_keys", "Keys in the ledger: all that are kept, and the open ones.", KEYS, keys)
+        sizes = [((pool,), one.queue_bytes) for pool, one in counts]
+        yield _gauge("queued_bytes", "Size of the writes that wait for a Backend.", ("pool",), sizes)
+        ages = [((pool,), one.queue_oldest) for pool, one in counts]
+        yield _gauge("queue_oldest_seconds", "Age of the oldest write that waits for a Backend.", ("pool",), ages)
         panics = [((name,), pool.panic) for name, pool in pools]
         yield _gauge("pool_panic", "1 while too few Backends are well to believe the verdicts.", ("pool",), panics)
 

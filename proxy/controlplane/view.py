@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from proxy.controlplane.dates import Dates
@@ -59,8 +58,21 @@ class View:
         """Idempotency keys in the ledger; null where the pool heeds none."""
         if pool.settings.idempotency is None:
             return None
-        counts = asdict(self._registry.keys.get(pool.settings.name, KeyCounts()))
-        return {**counts, "most": pool.settings.idempotency.max_entries}
+        counts = self._registry.keys.get(pool.settings.name, KeyCounts())
+        queue = {
+            "bytes": counts.queue_bytes,
+            "oldest_seconds": counts.queue_oldest,
+            "delivered": counts.delivered,
+            "failed": counts.failed,
+        }
+        return {
+            "kept": counts.kept,
+            "most": pool.settings.idempotency.max_entries,
+            "running": counts.running,
+            "unknown": counts.unknown,
+            "queued": counts.queued,
+            "queue": queue,
+        }
 
     def _place(self, place: ActivePassive | None) -> Json:
         """Who is active, where only one is, and the switch that waits for a person."""

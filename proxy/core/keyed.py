@@ -11,13 +11,10 @@ from dataclasses import replace
 
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Request, Wait
 from proxy.core.idempotency import NOT_KNOWN, RETRY_AFTER, is_final
-from proxy.core.model import Backend, Unavailable
+from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.retry import NOT_SENT, Outcome
 from proxy.core.settings import IdempotencyPolicy
-
-STILL_ASKED = frozenset({None, Unavailable.DRAIN, Unavailable.STANDBY})
-"""What a Backend may be that gets the repeat of a write which it may have executed: for it, that is nothing new."""
 
 
 class Repeatable:
@@ -139,10 +136,9 @@ class KeyedDispatch:
     # The Backend that may have executed it
 
     def _try_only(self, backend: Backend, now: float) -> Attempt | Refuse:
-        veto = backend.unavailable(now)
-        if veto in STILL_ASKED or backend.may_be_tried(now):
+        if backend.may_be_asked_again(now):
             return self._inner.admit(backend, now)
-        return NOT_KNOWN.refuse(f"the backend that may have executed it is not available: {veto}")
+        return NOT_KNOWN.refuse("the backend that may have executed it is not available")
 
     def _may_ask_again(self, outcome: Outcome, now: float) -> bool:
         """Whether the same Backend gets the same write once more, with the same key."""

@@ -33,6 +33,7 @@ class Unavailable(enum.StrEnum):
 
 
 ADMIN_VETOES = {AdminState.DRAIN: Unavailable.DRAIN, AdminState.MAINT: Unavailable.MAINT}
+ASKED_AGAIN = frozenset({None, Unavailable.DRAIN, Unavailable.DAMPED})
 HEALTH_VETOES = {HealthState.DOWN: Unavailable.FAILED_PROBES, HealthState.UNCHECKED: Unavailable.UNCHECKED}
 BY_TRAFFIC = frozenset({Unavailable.BREAKER_OPEN, Unavailable.OUTLIER})
 """Vetoes that its own traffic has brought about: the cap on ejections counts them, and trials end them."""
@@ -127,6 +128,16 @@ class Backend:
     def may_be_tried(self, now: float) -> bool:
         """Whether a trial may be sent: the Breaker is the only veto, and it has a free trial slot."""
         return self.unavailable(now) is Unavailable.BREAKER_OPEN and self.breaker.may_admit(now) and not self._is_full()
+
+    def may_be_asked_again(self, now: float) -> bool:
+        """Whether it may get the repeat of a write that it may have executed: for it that is nothing new.
+
+        So it need not be the active one, and it may drain. A Breaker that waits for a trial takes this as one.
+        """
+        veto = self._own_veto(now)
+        if veto is Unavailable.BREAKER_OPEN:
+            return self.breaker.may_admit(now) and not self._is_full()
+        return veto in ASKED_AGAIN
 
     def may_be_tried_in_panic(self) -> bool:
         """Whether panic may send requests here: everything but drain, maint, full and standby is ignored."""

@@ -193,6 +193,21 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusOfWrites:
+    """Tells what became of writes that were accepted for later."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """How many keyed writes a Route accepts for later while no Backend can take them."""
+
+    max_requests: int = 1000
+    max_bytes: int = 16 * 1024**2
+    max_age: float = 86400.0
+    """Seconds after which one that could not be delivered has failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteSettings:
     """Match → a Pool, or a split of Pools, or an answer of our own."""
 
@@ -200,9 +215,11 @@ class RouteSettings:
     match: Match = Match()
     split: tuple[tuple[str, float], ...] = ()
     """Pools and their shares, which add up to 1; a single Pool has 1."""
-    answer: StaticAnswer | Redirect | None = None
+    answer: StaticAnswer | Redirect | StatusOfWrites | None = None
     strip_prefix: str = ""
     preserve_host: bool = True
+    queue: QueuePolicy | None = None
+    """None: a write that no Backend can take is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from proxy.core.headers import downstream_head, ends_with_connection, is_chunked
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.keyed import KeyedDispatch
 from proxy.core.retry import Outcome, answered
+from proxy.core.settings import Redirect, RouteSettings, StaticAnswer, StatusOfWrites
 from proxy.dataplane.asking import Asking
-from proxy.dataplane.keyed import begin_keyed
+from proxy.dataplane.keyed import begin_keyed, status_of_write
 from proxy.dataplane.pause import PAUSE, wait
 from proxy.dataplane.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
@@ -50,10 +51,9 @@ class Exchange(Asking):
         route = worker.route(request)
         self._route = route.name
         if route.settings.answer is not None:
-            close, own = self._must_close(), route.settings.answer
-            return self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
+            return await self._answer_alone(route.settings.answer)
         self._rewrite = worker.rewrites[route.number]
-        self._enter(worker.pools[route.pool or route.choose(worker.rng)])
+        self._enter(worker.pools[route.pool or route.choose(worker.rng)], route.settings)
         keyed = self._keyed
         self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng) if keyed is None else keyed.dispatch
         decision: Decision | Answer
@@ -79,7 +79,7 @@ class Exchange(Asking):
                     await wait(self._client, decision.seconds, self._check_client)
                     decision = dispatch.resume(monotonic())
                 else:
-                    return self._refuse(cast("Refuse | Answer", decision))
+                    return self._refuse(decision if keyed is None else await keyed.instead(decision))
             if keyed is not None:
                 await keyed.keep(cast("Upstream", self._upstream))
             return self._relay_plain() or await self._relay()
@@ -102,7 +102,7 @@ class Exchange(Asking):
         if self._keyed is not None:
             self._keyed.leave()
 
-    def _enter(self, pool: Pool) -> None:
+    def _enter(self, pool: Pool, route: RouteSettings) -> None:
         """The request goes to this Pool."""
         self._pool = pool
         self._timeouts = timeouts = pool.settings.timeouts
@@ -110,7 +110,7 @@ class Exchange(Asking):
         if self._request.has_body:
             self._upload = begin_upload(self._client, self._request, pool.settings)
         if pool.settings.idempotency is not None:
-            self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency)
+            self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency, route)
 
     def _judge(self) -> Decision:
         """An Attempt has ended, or its answer is there: ask what to do."""
@@ -228,7 +228,15 @@ class Exchange(Asking):
         self._dispatch.finish(self._answered, now)
         return False
 
-    def _refuse(self, refuse: Refuse | Answer) -> bool:
+    async def _answer_alone(self, own: StaticAnswer | Redirect | StatusOfWrites) -> bool:
+        """What a Route answers without a Backend."""
+        request, close = self._request, self._must_close()
+        if not isinstance(own, StatusOfWrites):
+            return self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
+        told = await status_of_write(self._worker, request)
+        return self._answer_here(again(told, request, close=close, proxy_status=b""), told.head.status, "", close=close)
+
+    def _refuse(self, refuse: Decision | Answer) -> bool:
         """Nothing more can be done: an answer that is here, the last real one, or the truth about what happened."""
         request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
         exhausted = attempts > 1 and attempts >= self._pool.settings.retries.attempts
@@ -242,6 +250,7 @@ class Exchange(Asking):
                     answer, refuse.status, self._pool.name, close=close, flags=flags, executed=executed
                 )
             refuse = self._answer
+        refuse = cast("Answer", refuse)
         close = close or ends_with_connection(request, refuse.head)
         answer = again(refuse, request, close=close, proxy_status=self._proxy_status())
         flags = flags_of(None, exhausted=exhausted)

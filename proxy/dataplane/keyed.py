@@ -13,12 +13,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import idempotency
-from proxy.core.dispatch import Attempt, Decision
-from proxy.core.grammar import COUNTED, with_nominated
+from proxy.core.chunked import chunk, last_chunk
+from proxy.core.dispatch import Attempt, Decision, Refuse
+from proxy.core.grammar import CHUNKED, COUNTED, with_nominated
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.idempotency import Denial, Entry, Kept, KeyState, Verdict
 from proxy.core.keyed import KeyedDispatch
-from proxy.core.settings import IdempotencyPolicy, Limits
+from proxy.core.queueing import CHECKED, STATUS_PATH, Parcel, acceptance, report, unknown
+from proxy.core.settings import IdempotencyPolicy, RouteSettings
+from proxy.dataplane.mailbox import Mailbox
 from proxy.dataplane.pause import PAUSE, wait
 from proxy.dataplane.relay import Answer
 from proxy.dataplane.upload import Upload
@@ -29,13 +32,12 @@ from proxy.ledger.store import Claim, Store, StoreBusyError, StoreError, StoreFu
 if TYPE_CHECKING:
     from proxy.core.pool import Pool
     from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.worker import Worker
 
 LOOK_EVERY = 0.025
 """Seconds between two looks whether the first request with a key has been answered (`on_conflict: wait`)."""
 BUSY_STEP = 0.001
 """Seconds between two looks into a ledger that is just being opened."""
-CHECKED = Limits(headers=1_000_000, header_bytes=1 << 30)
-"""For answers from the ledger, which were within the limits when they came."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RESULTS = {
     Verdict.RUN: "new",
@@ -62,19 +64,23 @@ class KeyedWrite:
         "_policy",
         "_pool",
         "_request",
+        "_route",
         "_store",
         "_upload",
         "_worker",
         "dispatch",
     )
 
-    def __init__(self, client: Downstream, request: RequestHead, pool: Pool, policy: IdempotencyPolicy) -> None:
+    def __init__(
+        self, client: Downstream, request: RequestHead, pool: Pool, policy: IdempotencyPolicy, route: RouteSettings
+    ) -> None:
         self._client = client
         self._worker = client.worker
         self._store = cast("Store", client.worker.ledger)
         self._request = request
         self._pool = pool
         self._policy = policy
+        self._route = route
         self._key = self._fingerprint = b""
         self._before: Entry | None = None
         self._entry: Entry | None = None
@@ -169,6 +175,8 @@ class KeyedWrite:
             return self.dispatch.start_anywhere(now)
         if verdict is Verdict.ONLY_TO:
             return self.dispatch.start_again(entry.backend, now)
+        if verdict is Verdict.QUEUED:
+            return self.dispatch.start(now) if self._is_delivery else await self._accepted()
         if verdict is Verdict.REPLAY:
             return await self._replay(entry)
         return DENIALS[verdict].refuse()
@@ -188,11 +196,10 @@ class KeyedWrite:
 
     async def record(self, attempt: Attempt) -> Decision | Answer | None:
         """Note who may execute the write, before a byte of it is sent there; else what to do instead."""
-        policy, backend = self._policy, attempt.backend.name
+        backend = attempt.backend.name
         if self._entry is not None and self._entry.backend == backend:
             return None
-        claim = Claim(self._key, self._pool.name, self._fingerprint, backend, policy.keep_for, policy.max_entries)
-        before = self._entry or self._before
+        claim, before = self._claim(backend), self._entry or self._before
         try:
             entry = await self._store.claim(claim, before, time.time(), self._client.wake)
         except StoreError as error:
@@ -233,8 +240,53 @@ class KeyedWrite:
     def leave(self) -> None:
         """The exchange is over. What was not settled may have been executed, or surely was not."""
         if self._entry is not None:
-            self._store.let_go(self._entry, KeyState.UNKNOWN if self.dispatch.was_sent else None)
+            untouched = KeyState.QUEUED if self._is_delivery else None
+            self._store.let_go(self._entry, KeyState.UNKNOWN if self.dispatch.was_sent else untouched)
             self._entry = None
+
+    # For later
+
+    @property
+    def _is_delivery(self) -> bool:
+        """Whether it was accepted before and is being delivered."""
+        return isinstance(self._client.transport, Mailbox)
+
+    async def instead(self, decision: Decision | Answer) -> Decision | Answer:
+        """A write that was sent to nobody is accepted for later, where its Route says so and there is room."""
+        policy, queue, is_ours = self._route.queue, self._worker.queue, isinstance(decision, Refuse)
+        is_open = is_ours and decision.executed == "no" and not decision.name  # type: ignore[union-attr]
+        if policy is None or queue is None or not is_open or self._is_delivery:
+            return decision
+        client, request = self._client, self._request
+        body = b"" if self._upload is None else self._upload.whole()
+        framed = b"".join([*chunk([body]), last_chunk()]) if request.body is CHUNKED else body
+        parcel = Parcel(request.head + framed, client.client, client.forwarding.scheme.decode(), self._route.name)
+        claim = self._claim("")
+        before, now = self._entry or self._before, time.time()
+        try:
+            token = await queue.put(parcel, claim, before, policy, now=now, wake=self._client.wake)
+        except StoreError:
+            return decision
+        self._entry = None
+        self._count("accepted")
+        return self._told_later(token) if token else await self._decide()
+
+    async def _accepted(self) -> Decision | Answer:
+        queue = self._worker.queue
+        try:
+            token = "" if queue is None else await queue.token_of(self._key)
+        except StoreError:
+            token = ""
+        return self._told_later(token) if token else idempotency.BUSY.refuse()
+
+    @staticmethod
+    def _told_later(token: str) -> Answer:
+        head, body = acceptance(token)
+        return Answer(ResponseHead(head, CHECKED), [body], b"")
+
+    def _claim(self, backend: str) -> Claim:
+        policy = self._policy
+        return Claim(self._key, self._pool.name, self._fingerprint, backend, policy.keep_for, policy.max_entries)
 
     def _deny(self, denial: Denial, detail: str = "") -> Decision:
         self._count(denial.name.removeprefix("idempotency_"))
@@ -244,6 +296,18 @@ class KeyedWrite:
         self._worker.stats.count_keyed(self._pool.name, result)
 
 
+async def status_of_write(worker: Worker, request: RequestHead) -> Answer:
+    """What became of an accepted write, for whoever knows its token."""
+    token = request.path.removeprefix(STATUS_PATH.encode()).decode("latin-1")
+    request.request_id = request.request_id or worker.make_id()
+    try:
+        queued = None if worker.queue is None else await worker.queue.look(token)
+        head, body = report(queued)
+    except StoreError:
+        head, body = unknown()
+    return Answer(ResponseHead(head, CHECKED), [body], b"")
+
+
 DENIALS = {
     Verdict.CONFLICT: idempotency.BUSY,
     Verdict.MISMATCH: idempotency.REUSED,
@@ -251,10 +315,12 @@ DENIALS = {
 }
 
 
-def begin_keyed(client: Downstream, request: RequestHead, pool: Pool, policy: IdempotencyPolicy) -> KeyedWrite | None:
+def begin_keyed(
+    client: Downstream, request: RequestHead, pool: Pool, policy: IdempotencyPolicy, route: RouteSettings
+) -> KeyedWrite | None:
     """The KeyedWrite of a request; None for one that needs no key and has none."""
     if not idempotency.concerns(policy, request.method) or request.is_upgrade:
         return None
     if request.method.decode() in policy.require_for or request.fields(policy.header.lower().encode()):
-        return KeyedWrite(client, request, pool, policy)
+        return KeyedWrite(client, request, pool, policy, route)
     return None

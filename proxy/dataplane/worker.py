@@ -17,7 +17,6 @@ import resource
 import signal
 import socket
 import sys
-from pathlib import Path
 from time import monotonic
 
 import uvloop
@@ -46,6 +45,7 @@ from proxy.core.routing import Route, Router, last_hop
 from proxy.core.settings import Limits, Settings, Timeouts
 from proxy.dataplane.accesslog import AccessLog, follow_log
 from proxy.dataplane.control import Control
+from proxy.dataplane.delivery import Delivery, follow_ledger
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.ending import Ending
@@ -59,8 +59,8 @@ from proxy.dataplane.reload import Routes, follow, rewrite
 from proxy.dataplane.sounding import Sounding
 from proxy.dataplane.stats import Stats
 from proxy.errors import ErrorKind, RequestError
+from proxy.ledger.queue import Queue
 from proxy.ledger.sqlite import SqliteStore
-from proxy.ledger.store import Store
 from proxy.logs import configure
 
 SWEEP = 0.05
@@ -104,7 +104,9 @@ class Worker:
         self.orphan = Orphan(self)
         self._is_following = False
         self.control: Control | Heir | None = None
-        self.ledger: Store | None = None
+        self.ledger: SqliteStore | None = None
+        self.queue: Queue | None = None
+        self.delivery: Delivery | None = None
         self._forged: re.Pattern[bytes] | None = None
         self._panics: set[str] = set()
         self._loop_lag = 0.0
@@ -187,12 +189,11 @@ class Worker:
         self.reception.configure(settings)
         self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
-        if self.ledger is None and any(pool.idempotency is not None for pool in settings.pools):
-            self.ledger = SqliteStore(Path(settings.state_dir), self.rng, self.loop)
         self._forged = forgeable(settings.listeners)
         self._panics &= self.pools.keys()
         self.router = self._routes.router(settings.routes, snapshot.routes_version)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
+        follow_ledger(self, settings)
         self.settings_version = snapshot.settings_version
         self._open_doors()
         if self.control is not None:

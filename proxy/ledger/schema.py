@@ -11,27 +11,37 @@ from proxy.ledger.store import StoreBusyError, StoreError
 
 FILE = "ledger.db"
 LOCKS = "ledger.lock"
-VERSION = 1
+VERSION = 2
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 LARGEST_LOG = 20_000
 """Pages of the write-ahead log after which a worker itself moves it into the file. The supervisor does so long before;
 only workers that it has left alone come to that."""
 
 TABLES = """
-CREATE TABLE entries(
+CREATE TABLE IF NOT EXISTS entries(
   n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, pool TEXT NOT NULL, fingerprint BLOB NOT NULL,
   state INTEGER NOT NULL, backend TEXT NOT NULL, owner INTEGER NOT NULL, turn INTEGER NOT NULL, expires REAL NOT NULL);
-CREATE INDEX open_entries ON entries(state, pool) WHERE state < 4;
-CREATE INDEX expiry ON entries(expires);
-CREATE TABLE answers(n INTEGER PRIMARY KEY, head BLOB NOT NULL, body BLOB NOT NULL, trailer BLOB NOT NULL);
-CREATE TABLE counts(pool TEXT PRIMARY KEY, entries INTEGER NOT NULL);
-CREATE TRIGGER entered AFTER INSERT ON entries BEGIN
+CREATE INDEX IF NOT EXISTS open_entries ON entries(state, pool) WHERE state < 4;
+CREATE INDEX IF NOT EXISTS expiry ON entries(expires);
+CREATE TABLE IF NOT EXISTS answers(
+  n INTEGER PRIMARY KEY, head BLOB NOT NULL, body BLOB NOT NULL, trailer BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS counts(pool TEXT PRIMARY KEY, entries INTEGER NOT NULL);
+CREATE TRIGGER IF NOT EXISTS entered AFTER INSERT ON entries BEGIN
   INSERT INTO counts VALUES (new.pool, 1) ON CONFLICT(pool) DO UPDATE SET entries = entries + 1;
 END;
-CREATE TRIGGER left AFTER DELETE ON entries BEGIN
+CREATE TRIGGER IF NOT EXISTS left AFTER DELETE ON entries BEGIN
   UPDATE counts SET entries = entries - 1 WHERE pool = old.pool;
   DELETE FROM answers WHERE n = old.n;
 END;
+CREATE TABLE IF NOT EXISTS queue(
+  q INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE, key BLOB NOT NULL, pool TEXT NOT NULL,
+  route TEXT NOT NULL, accepted REAL NOT NULL, due REAL NOT NULL, deadline REAL NOT NULL, state INTEGER NOT NULL,
+  tries INTEGER NOT NULL, executed INTEGER NOT NULL, request BLOB, size INTEGER NOT NULL, client TEXT NOT NULL,
+  scheme TEXT NOT NULL, keep_for REAL NOT NULL, expires REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS queue_keys ON queue(key);
+CREATE INDEX IF NOT EXISTS queue_waiting ON queue(pool, q) WHERE state = 0;
+CREATE INDEX IF NOT EXISTS queue_over ON queue(expires) WHERE state > 0;
+CREATE TABLE IF NOT EXISTS leader(one INTEGER PRIMARY KEY, owner INTEGER NOT NULL);
 """
 
 
@@ -49,6 +59,8 @@ def open_ledger(folder: Path, *, timeout: float = 0.0) -> sqlite3.Connection:
         with failing():
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            # A queued request may hold credentials: what is deleted is overwritten.
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA wal_autocheckpoint = {LARGEST_LOG}")
             _make_tables(connection)
     except StoreError:
@@ -64,7 +76,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         version = _version(connection)
         if version > VERSION:
             raise StoreError(f"{FILE} was made by a newer version of this program")
-        if not version:
+        if version < VERSION:
             for statement in _statements(TABLES):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")

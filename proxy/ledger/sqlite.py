@@ -13,13 +13,16 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 from proxy.core.idempotency import Entry, Kept, KeyState
-from proxy.ledger.batch import Batch, Loop
+from proxy.ledger.batch import Batch, Loop, Statement
 from proxy.ledger.owners import Owners
 from proxy.ledger.schema import LOCKS, failing, open_ledger
 from proxy.ledger.store import Claim, StoreBusyError, StoreError, StoreFullError
 from proxy.logs import say
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -72,30 +75,25 @@ class SqliteStore:
             number, fingerprint, state, backend, turn, owner, expires = row
             if expires <= now and state in FORGETTABLE:
                 return None
-            if state == KeyState.RUNNING and self._owners is not None and not self._owners.is_alive(owner):
+            if state == KeyState.RUNNING and not self.is_alive(owner):
                 state = KeyState.UNKNOWN
             return Entry(number, fingerprint, KeyState(state), backend, turn)
 
     async def claim(self, claim: Claim, before: Entry | None, now: float, wake: Callable[[], None]) -> Entry | None:
-        turn = self._rng.getrandbits(_TURN_BITS)
+        turn = self.new_turn()
         expires = now + claim.keep_for
 
         def run(connection: sqlite3.Connection) -> Entry | None:
             owner = self.owner
             if before is None:
                 new = (claim.key, claim.pool, claim.fingerprint, claim.backend, owner, turn, expires, claim.most)
-                number = _insert(connection, new, now)
+                number = insert(connection, new, now)
             else:
                 values = (claim.backend, owner, turn, expires, before.number, before.turn)
                 number = before.number if connection.execute(_TAKE_OVER, values).rowcount else 0
             return Entry(number, claim.fingerprint, KeyState.RUNNING, claim.backend, turn) if number else None
 
-        write = self.batch.add(run, wake)
-        try:
-            return await write
-        except GeneratorExit:
-            self.batch.drop(write)
-            raise
+        return await self.write(run, wake)
 
     async def settle(self, entry: Entry, answer: Kept | None, wake: Callable[[], None]) -> None:
         def run(connection: sqlite3.Connection) -> None:
@@ -115,6 +113,25 @@ class SqliteStore:
             self.batch.add_late(lambda connection: connection.execute(_FORGET, (entry.number, entry.turn)))
         else:
             self.batch.add_late(lambda connection: connection.execute(_SET_STATE, (state, entry.number, entry.turn)))
+
+    # For `queue`
+
+    def new_turn(self) -> int:
+        """A number that no other claim has."""
+        return self._rng.getrandbits(_TURN_BITS)
+
+    def is_alive(self, owner: int) -> bool:
+        """Whether the process that has this number still runs."""
+        return self._owners is not None and self._owners.is_alive(owner)
+
+    async def write(self, run: Statement[T], wake: Callable[[], None]) -> T:
+        """Write with the others of this turn. A caller that is closed before that has written nothing."""
+        write = self.batch.add(run, wake)
+        try:
+            return await write
+        except GeneratorExit:
+            self.batch.drop(write)
+            raise
 
     # Opening and closing
 
@@ -176,7 +193,7 @@ class SqliteStore:
             self._owners = None
 
 
-def _insert(connection: sqlite3.Connection, new: tuple[object, ...], now: float) -> int:
+def insert(connection: sqlite3.Connection, new: tuple[object, ...], now: float) -> int:
     """The number of the new entry; 0 if the key has one."""
     cursor = connection.execute(_NEW, new)
     if not cursor.rowcount:

@@ -11,10 +11,11 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from proxy.core.idempotency import KeyState
 from proxy.ledger.owners import Owners
-from proxy.ledger.schema import FILE, LOCKS, failing, open_ledger
+from proxy.ledger.schema import FILE, LOCKS, failing, open_ledger, writing
 from proxy.ledger.store import StoreBusyError
 
 PATIENCE = 0.25
@@ -37,8 +38,19 @@ class KeyCounts:
     running: int = 0
     unknown: int = 0
     queued: int = 0
+    queue_bytes: int = 0
+    queue_oldest: float = 0.0
+    """Seconds since the oldest queued one was accepted."""
+    delivered: int = 0
+    """Of the queued ones that are not forgotten yet."""
+    failed: int = 0
 
 
+_FAILED = """
+UPDATE queue SET state = 2, request = NULL, size = 0, executed = ?, expires = ? + keep_for WHERE q = ? AND state = 0"""
+_QUEUES = """
+SELECT pool, sum(size), min(CASE state WHEN 0 THEN accepted END), sum(state = 1), sum(state = 2)
+FROM queue GROUP BY pool"""
 _NAMES = {KeyState.RUNNING: "running", KeyState.UNKNOWN: "unknown", KeyState.QUEUED: "queued"}
 
 
@@ -60,9 +72,10 @@ class Upkeep:
             # What did not get its turn this time gets it in the next round.
             with contextlib.suppress(StoreBusyError), failing():
                 self._note_deaths(connection)
+                _give_up(connection, now)
                 _forget(connection, now)
                 self._move_log(connection)
-            return _counts(connection)
+            return _counts(connection, now)
 
     def _note_deaths(self, connection: sqlite3.Connection) -> None:
         owners = connection.execute("SELECT DISTINCT owner FROM entries WHERE state = 1").fetchall()
@@ -100,18 +113,35 @@ class Upkeep:
             self._owners = None
 
 
+def _give_up(connection: sqlite3.Connection, now: float) -> None:
+    """Queued writes that have waited too long have failed. One that is on its way is left to its carrier."""
+    overdue = "SELECT q, entries.n, entries.state FROM queue LEFT JOIN entries ON entries.key = queue.key"
+    rows = connection.execute(f"{overdue} WHERE queue.state = 0 AND deadline <= ? LIMIT ?", (now, BATCH)).fetchall()
+    for number, entry, state in rows:
+        if state in (KeyState.RUNNING, KeyState.DONE):
+            continue
+        with writing(connection):
+            connection.execute(_FAILED, (state == KeyState.UNKNOWN, now, number))
+            connection.execute("DELETE FROM entries WHERE n = ? AND state = 3", (entry,))
+
+
 def _forget(connection: sqlite3.Connection, now: float) -> None:
     expired = "SELECT n FROM entries WHERE expires <= ? AND state IN (2, 4) ORDER BY expires LIMIT ?"
     for _ in range(BATCHES):
         if connection.execute(f"DELETE FROM entries WHERE n IN ({expired})", (now, BATCH)).rowcount < BATCH:  # noqa: S608
-            return
+            break
+    connection.execute("DELETE FROM queue WHERE state > 0 AND expires <= ?", (now,))
 
 
-def _counts(connection: sqlite3.Connection) -> dict[str, KeyCounts]:
-    counts: dict[str, dict[str, int]] = {
+def _counts(connection: sqlite3.Connection, now: float) -> dict[str, KeyCounts]:
+    counts: dict[str, dict[str, Any]] = {
         pool: {"kept": entries} for pool, entries in connection.execute("SELECT pool, entries FROM counts")
     }
     open_ones = "SELECT pool, state, count(*) FROM entries WHERE state < 4 GROUP BY state, pool"
     for pool, state, number in connection.execute(open_ones):
         counts.setdefault(pool, {})[_NAMES[state]] = number
+    for pool, size, since, delivered, failed in connection.execute(_QUEUES):
+        oldest = 0.0 if since is None else round(max(0.0, now - since), 3)
+        queue = {"queue_bytes": size, "queue_oldest": oldest, "delivered": delivered, "failed": failed}
+        counts.setdefault(pool, {}).update(queue)
     return {pool: KeyCounts(**numbers) for pool, numbers in counts.items()}

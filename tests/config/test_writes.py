@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.config import loads
-from proxy.core.settings import IdempotencyPolicy
+from proxy.core.settings import IdempotencyPolicy, QueuePolicy, RouteSettings
 from tests.config.conftest import Mistakes
 
 START = "listeners: [127.0.0.1:0]\nstate_dir: ./state\n"
@@ -84,3 +84,41 @@ def test_a_split_of_one_pool_sends_all_repeats_there() -> None:
     text = f"{START}pools: {{one: {{backends: [a:1], idempotency: {{}}}}}}\nroutes: [{{split: {{one: 100%}}}}]\n"
 
     assert "one" == loads(text, "x", {}).routes[0].split[0][0]
+
+
+# Store and forward
+
+
+def routes_of(route: str) -> tuple[RouteSettings, ...]:
+    text = f"{START}pools: {{app: {{backends: [a:1], idempotency: {{}}}}}}\nroutes:\n  - {{ pool: app, {route} }}\n"
+    return loads(text, "x", {}).routes
+
+
+def test_a_route_queues_only_where_it_says_so() -> None:
+    assert [None, None] == [routes_of(route)[0].queue for route in ("name: a", "on_unavailable: refuse")]
+
+
+def test_a_route_that_queues_comes_after_the_one_that_tells_of_what_is_queued() -> None:
+    status, route = routes_of("on_unavailable: queue, queue: { max_requests: 5, max_bytes: 1KiB, max_age: 1h }")
+
+    assert ("/.failover/writes/*", "route-1") == (status.match.path, route.name)
+    assert QueuePolicy(5, 1024, 3600.0) == route.queue
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        ("pool: app, on_unavailable: wait", "on_unavailable: expected refuse or queue"),
+        ("pool: app, queue: { max_age: 1h }", "queue: does nothing without 'on_unavailable: queue'"),
+        ("answer: { status: 200 }, on_unavailable: queue", "on_unavailable: needs a 'pool'"),
+        ("pool: plain, on_unavailable: queue", "on_unavailable: needs 'idempotency' in pool 'plain'"),
+        ("pool: app, on_unavailable: queue, queue: { max_age: 0 }", "queue.max_age: must be longer than 0"),
+    ],
+)
+def test_what_is_wrong_about_a_queue_is_said_at_its_place(mistakes: Mistakes, route: str, expected: str) -> None:
+    pools = "pools: {app: {backends: [a:1], idempotency: {}}, plain: [b:1]}"
+    (found,) = mistakes(f"{START}{pools}\nroutes:\n  - {{ {route} }}\n")
+
+    place, _, message = found.partition(" ")
+    assert place.startswith("5:")
+    assert message.startswith(f"routes[0].{expected}")

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from proxy.core.breaker import Verdict
 from proxy.core.dispatch import RELAY, Attempt, Decision, Refuse, Wait
+from proxy.core.health import HealthState
 from proxy.core.http1 import RequestHead
 from proxy.core.keyed import KeyedDispatch
+from proxy.core.messages import BackendState
 from proxy.core.pool import Pool
 from proxy.core.retry import Outcome, RetryPolicy, answered
 from proxy.core.settings import IdempotencyPolicy
@@ -356,3 +358,14 @@ def test_a_trial_that_fails_counts_against_its_backend() -> None:
     dispatch.report(BROKEN_HEAD, until)
 
     assert (Verdict.BAD, True) == (BROKEN_HEAD.verdict(), backend.breaker.until > until)
+
+
+def test_a_standby_that_is_well_gets_the_repeat_of_what_it_may_have_executed_and_one_that_is_down_does_not() -> None:
+    """As a primary does after a failover."""
+    pool = make_pool(2)
+    well, down = BackendState(standby=True), BackendState(standby=True, health=HealthState.DOWN)
+
+    tell(pool, b0=well)
+    assert "b0" == attempt(keyed(pool).start_again("b0", 0.0)).backend.name
+    tell(pool, b0=down)
+    assert "unknown" == refusal(keyed(pool).start_again("b0", 0.0)).executed

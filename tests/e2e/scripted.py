@@ -88,6 +88,8 @@ class Scripted:
         path: str = "",
         introduced: Reader | None = None,
         tls: ssl.SSLContext | None = None,
+        *,
+        port: int = 0,
     ) -> None:
         self.handler = handler
         self.asked: list[Asked] = []
@@ -95,7 +97,7 @@ class Scripted:
         """What each connection began with, where it must begin with something."""
         self._introduced = introduced
         self.address = ""
-        self._host, self._path, self._tls = host, path, tls
+        self._host, self._path, self._tls, self._port = host, path, tls, port
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -105,7 +107,7 @@ class Scripted:
             self._server = await asyncio.start_unix_server(self._accept, self._path)
             self.address = f"unix:{self._path}"
         else:
-            self._server = await asyncio.start_server(self._accept, self._host, 0, ssl=self._tls)
+            self._server = await asyncio.start_server(self._accept, self._host, self._port, ssl=self._tls)
             host, port = self._server.sockets[0].getsockname()[:2]
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return self
