@@ -181,6 +181,11 @@ def demo() -> int:
     return become(["-m", "proxy.samples.demo"])
 
 
+def demo_payments() -> int:
+    """Show that no charge is made twice."""
+    return become(["-m", "proxy.samples.payments"])
+
+
 def bench() -> int:
     """Measure."""
     return become(["-m", "benchmarks"])
@@ -307,6 +312,9 @@ def in_turn(steps: Dict[str, List[str]]) -> int:
 COMMANDS: Dict[str, Command] = {
     "run": Command(run, RUNTIME, "serve conf/quickstart.yaml with three sample backends, or CONFIG=conf/… as it is"),
     "demo": Command(demo, RUNTIME, "kill, hang and revive backends under load, and count what clients see"),
+    "demo-payments": Command(
+        demo_payments, RUNTIME, "kill a payment gateway at every stage of a charge, and count orders and charges"
+    ),
     "test": Command(test, DEV, 'every test; ARGS="…" goes to pytest'),
     "fuzz": Command(fuzz, DEV, "send mutations of the corpus through the data plane; SECONDS=600, SEED=…"),
     "check": Command(check, DEV, "format, lint, types, layers, unit and simulation tests: before each commit"),

@@ -1,7 +1,7 @@
 """The store of one machine: SQLite in `state_dir`, written by all workers. `dataplane.keyed` calls it.
 
 A commit is in the operating system's hands when it is done, so that it survives the death of every process of ours;
-ADR 9 says what a power cut may take.
+ADR 15 says what a power cut may take.
 """
 
 from __future__ import annotations
