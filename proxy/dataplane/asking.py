@@ -107,7 +107,8 @@ class Asking:
     def _send(self) -> None:
         """Write the request's head, and what is there of its body, in one piece."""
         client, request, upload = self._client, self._request, self._upload
-        upstream = client.upstream = cast("Upstream", self._upstream)
+        upstream = client.upstream = self._upstream
+        assert upstream is not None
         upstream.begin(client, to_head=request.method == b"HEAD")
         if upstream.is_lost or upstream.transport.is_closing():
             self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
@@ -132,7 +133,8 @@ class Asking:
 
     def _is_judgeable(self) -> bool:
         """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
-        upstream = cast("Upstream", self._upstream)
+        upstream = self._upstream
+        assert upstream is not None
         if upstream.interims:
             pass_interims(self._client, upstream, self._request)
             if not self._is_uploaded:

@@ -149,8 +149,10 @@ class Exchange(Asking):
 
     def _relay_plain(self) -> bool:
         """Pass on a whole plain answer that needs nothing more; False if it is not one."""
-        client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
-        response = cast("ResponseHead", upstream.head)
+        client, request, upstream = self._client, self._request, self._upstream
+        assert upstream is not None
+        response = upstream.head
+        assert response is not None
         is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
         if not is_plain or self._pool.panic or self._worker.says_close:
             return False
@@ -172,8 +174,10 @@ class Exchange(Asking):
 
     async def _relay(self) -> bool:
         """Pass the answer on; True if the client's connection may be used again."""
-        client, request, upstream = self._client, self._request, cast("Upstream", self._upstream)
-        response = cast("ResponseHead", upstream.head)
+        client, request, upstream = self._client, self._request, self._upstream
+        assert upstream is not None
+        response = upstream.head
+        assert response is not None
         close = self._must_close() or ends_with_connection(request, response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
         if response.status == 101:
