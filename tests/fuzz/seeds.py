@@ -6,9 +6,12 @@ from tests.e2e.wire.case import Case, End, Sent, Unsent
 from tests.e2e.wire.corpus import answers, bodiless, chunks, forwarding, lengths, limits, streams, syntax, targets
 
 CASES: list[Case] = [
-    case
-    for module in (lengths, chunks, syntax, targets, limits, answers, bodiless, forwarding, streams)
-    for case in module.CASES
+    *answers.OUT_OF_TURN,
+    *(
+        case
+        for module in (lengths, chunks, syntax, targets, limits, answers, bodiless, forwarding, streams)
+        for case in module.CASES
+    ),
 ]
 
 

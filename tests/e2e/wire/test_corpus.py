@@ -46,6 +46,18 @@ def stage(folder: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
+def spoilt_stage(folder: Path) -> Iterator[Stage]:
+    """For backends that say more than they are asked; elsewhere this would hide whether a connection is kept."""
+    with (
+        listen() as backend,
+        serving(folder, config(pools={"app": [f"127.0.0.1:{backend.getsockname()[1]}"]})) as proxy,
+    ):
+        stage = Stage(backend, proxy)
+        yield stage
+        stage.close()
+
+
+@pytest.fixture(scope="module")
 def trusted_stage(folder: Path) -> Iterator[Stage]:
     """The client is one of `trusted_proxies`."""
     with listen() as backend:
@@ -57,7 +69,7 @@ def trusted_stage(folder: Path) -> Iterator[Stage]:
 
 
 def test_each_case_has_a_name_of_its_own_and_a_section() -> None:
-    names = Counter(case.name for case in (*CASES, *forwarding.TRUSTED))
+    names = Counter(case.name for case in (*CASES, *answers.OUT_OF_TURN, *forwarding.TRUSTED))
 
     assert [] == [name for name, count in names.items() if count > 1]
     assert len(names) >= 200
@@ -68,6 +80,12 @@ def test_each_case_has_a_name_of_its_own_and_a_section() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(stage: Stage, case: Case, mode: str) -> None:
     check(case, play(stage, case, mode))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", answers.OUT_OF_TURN, ids=lambda case: case.name)
+def test_case_of_a_backend_that_speaks_out_of_turn(spoilt_stage: Stage, case: Case, mode: str) -> None:
+    check(case, play(spoilt_stage, case, mode))
 
 
 @pytest.mark.parametrize("mode", MODES)

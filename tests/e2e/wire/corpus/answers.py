@@ -175,7 +175,7 @@ LARGE = answered(
     Act.CLOSE,
 )
 
-MORE = (
+OUT_OF_TURN = (
     answered(
         "more than the length says is 502 where it comes at once",
         "RFC 9112 6.3",
@@ -271,6 +271,10 @@ MORE = (
             "a 408": answer(b"Content-Length: 0", line=b"HTTP/1.1 408 Request Timeout"),
         }.items()
     ),
+)
+
+"""After one of these the proxy uses no connection to that backend twice for a while: `IdleConnections.distrust`."""
+LET_GO = (
     answered(
         "an idle connection that its backend closes is let go",
         "RFC 9112 9.5",
@@ -282,4 +286,4 @@ MORE = (
     ),
 )
 
-CASES = (*HEADS, *POSTED_HEADS, *HELD, *STREAMED, LARGE, *MORE)
+CASES = (*HEADS, *POSTED_HEADS, *HELD, *STREAMED, LARGE, *LET_GO)
