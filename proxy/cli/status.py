@@ -64,6 +64,8 @@ def status(*, as_json: bool, admin: str, token_file: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
+        for problem in document.get("problems", []):
+            click.echo(f"PROBLEM {problem}")
         click.echo("\n".join(table(document["pools"])))
     sys.exit(0 if all(pool["available"] for pool in document["pools"]) else 1)
 

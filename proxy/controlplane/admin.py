@@ -62,6 +62,9 @@ class Control(Protocol):
     def restarts(self) -> int:
         """How many workers died and were replaced."""
 
+    def problems(self) -> list[str]:
+        """What is wrong with the proxy itself."""
+
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         """Carry out the administrator's intent."""
 
@@ -129,7 +132,7 @@ class Admin:
         return web.Response(text="ready\n")
 
     async def _get_pools(self, request: web.Request) -> web.Response:
-        return _answer(self._view.pools())
+        return _answer(self._view.pools() | {"problems": self._control.problems()})
 
     async def _get_pool(self, request: web.Request) -> web.Response:
         return _answer(self._view.pool(self._pool(request)))

@@ -7,6 +7,7 @@ Never an address, and nothing that traffic finds out anew by itself. A disk that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,9 @@ from proxy.logs import say
 log = logging.getLogger(__name__)
 
 FILE = "backends.json"
+AGAIN = 1.0
+"""Seconds after which a write that failed is tried again, for the first time; twice as long each time."""
+AGAIN_MAX = 60.0
 
 
 def recall(state_dir: str) -> dict[Key, BackendState]:
@@ -56,13 +60,16 @@ def _parse(one: dict[str, Any]) -> BackendState:
 
 
 class Memory:
-    """Writes `state_dir` in the background: always the newest state, one write at a time."""
+    """Writes `state_dir` in the background: always the newest state, one write at a time, again if it fails."""
 
     def __init__(self, state_dir: str, states: Callable[[], Mapping[Key, BackendState]]) -> None:
         self._path = Path(state_dir) / FILE if state_dir else None
         self._states = states
         self._is_stale = False
         self._writing: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self.problem = ""
+        """Why the newest state is not on the disk; empty if it is."""
 
     def keep(self) -> None:
         """Something changed that is worth remembering."""
@@ -70,22 +77,51 @@ class Memory:
             return
         self._is_stale = True
         if self._writing is None:
+            self._hurry.clear()
             self._writing = asyncio.create_task(self._write(self._path))
 
     async def settle(self) -> None:
-        """Wait until everything is written."""
+        """Wait until everything is written, or can't be."""
+        self._hurry.set()
         if self._writing is not None:
-            await self._writing
+            await asyncio.shield(self._writing)
 
     async def _write(self, path: Path) -> None:
+        delay = AGAIN
         while self._is_stale:
             self._is_stale = False
-            document = _document(self._states())
-            try:
-                await asyncio.to_thread(_replace, path, document)
-            except OSError as error:
-                say(log, logging.ERROR, "state can't be written: a restart would forget it", file=path, error=error)
+            self._note(path, await self._try(path))
+            if self.problem:
+                self._is_stale = True
+                if self._hurry.is_set():
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), delay)
+                delay = min(2 * delay, AGAIN_MAX)
         self._writing = None
+
+    async def _try(self, path: Path) -> str:
+        """Write; what went wrong, or nothing."""
+        document = _document(self._states())
+        try:
+            await asyncio.to_thread(_replace, path, document)
+        except OSError as error:
+            return f"state can't be written: a restart would forget it: {error}"
+        return ""
+
+    def _note(self, path: Path, problem: str) -> None:
+        """Say when it begins and when it ends, and not each time that it lasts."""
+        if problem and not self.problem:
+            say(
+                log,
+                logging.ERROR,
+                "state can't be written: a restart would forget it",
+                file=path,
+                error=problem.rpartition(": ")[2],
+            )
+        elif self.problem and not problem:
+            say(log, logging.INFO, "state can be written again", file=path)
+        self.problem = problem
 
 
 def _document(states: Mapping[Key, BackendState]) -> str:

@@ -40,6 +40,8 @@ class BoundListener:
     workers: int = 1
     is_foreign: bool = False
     """Whether a service manager has bound it, who keeps it open whatever we do."""
+    is_inherited: bool = False
+    """Whether somebody else may still accept on it: a worker from before, or whoever a service manager starts next."""
     shares: Mapping[int, tuple[socket.socket, ...]] | None = None
     """By the number of the worker, once a reload has changed how many there are; before it follows from `sockets`."""
 
@@ -70,6 +72,13 @@ class BoundListener:
         """Accept again."""
         for one in self.of(worker):
             one.listen(BACKLOG)
+
+    def undo(self) -> None:
+        """Let go of it; what others bound stays as it was, and theirs."""
+        if not self.is_inherited:
+            self.close()
+        for one in self.sockets:
+            one.close()
 
     def close(self) -> None:
         """Give the address up. Workers may still accept who is connected already."""
@@ -159,6 +168,8 @@ def _continue(name: str, inherited: tuple[Heirloom, ...], workers: int) -> Bound
     is_foreign = inherited[0].is_foreign or is_alone
     for one in sockets:
         one.setblocking(False)
+        with contextlib.suppress(OSError):  # there is none, mostly
+            one.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
         one.listen(BACKLOG)
     address = Address(path=bound) if isinstance(bound, str) else Address(*bound[:2])
     missing = range(workers - len(sockets))
@@ -166,7 +177,7 @@ def _continue(name: str, inherited: tuple[Heirloom, ...], workers: int) -> Bound
         sockets += [_bind_tcp(family, bound, shared=True) for _ in missing]
     else:
         sockets += [sockets[number % len(sockets)] for number in missing]
-    return BoundListener(name, address, tuple(sockets), workers, is_foreign)
+    return BoundListener(name, address, tuple(sockets), workers, is_foreign, is_inherited=True)
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
@@ -244,6 +255,7 @@ def _remove_stale(path: str) -> None:
 
 
 SO_ATTACH_FILTER = 26
+SO_DETACH_FILTER = 27
 NO_SYN = (
     (0x30, 0, 0, 13),  # load the byte with the flags
     (0x54, 0, 0, 0x12),  # of them SYN and ACK

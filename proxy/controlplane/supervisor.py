@@ -13,7 +13,6 @@ import os
 import random
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from time import monotonic
 
 from proxy.controlplane.admin import Admin
@@ -22,10 +21,9 @@ from proxy.controlplane.checker import Checker
 from proxy.controlplane.dates import Dates
 from proxy.controlplane.expiry import warn_of_expiry
 from proxy.controlplane.fleet import Fleet
-from proxy.controlplane.handover import Handover, command
 from proxy.controlplane.inheritance import Inheritance
 from proxy.controlplane.keeper import Keeper
-from proxy.controlplane.legacy import Legacy, bequeath, inherit, of_predecessor, sockets_of
+from proxy.controlplane.legacy import Legacy
 from proxy.controlplane.listening import arrange
 from proxy.controlplane.memory import Memory, recall
 from proxy.controlplane.notify import Notifier
@@ -35,8 +33,8 @@ from proxy.controlplane.registry import Registry
 from proxy.controlplane.reload import Json, Reader, Reloader
 from proxy.controlplane.rounds import Rounds
 from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
+from proxy.controlplane.succession import Succession
 from proxy.controlplane.switching import Switching
-from proxy.controlplane.takeover import Predecessors
 from proxy.controlplane.tally import Key
 from proxy.core.breaker import BreakerState
 from proxy.core.health import Probe
@@ -80,16 +78,11 @@ class Supervisor:
         self.reloader = Reloader(self, read)
         self._loop = asyncio.get_running_loop()
         self.registry = Registry(settings, monotonic(), recall(settings.state_dir))
-        self.predecessors = Predecessors(self._take_from_predecessor, lambda pid: self.registry.lose_worker(-pid))
-        self._restarts_before = 0
-        if legacy is not None:
-            inherit(self.registry, legacy, monotonic())
-            self.predecessors.expect(legacy.pids)
-            self._restarts_before = legacy.restarts
+        self._succession = Succession(self, legacy)
+        self.predecessors, self.handover = self._succession.predecessors, self._succession.handover
         self._rounds = Rounds(self)
         self.switching = Switching(self.registry, self.carry_out)
         self.notifier = Notifier(os.environ)
-        self.handover = Handover(self, command())
         self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
         self._keeper = Keeper(self.registry.take_keys)
         self._admin = Admin(self, settings.admin, Dates())
@@ -119,7 +112,7 @@ class Supervisor:
             self.predecessors.collect(inheritance, bound_addresses(settings.listeners))
             for one in settings.listeners:
                 self.listeners.append(bind_listener(one, settings.workers, inheritance))
-                undo.callback(self.listeners[-1].close)
+                undo.callback(self.listeners[-1].undo)
             self.admin = admin = bind_admin(settings.admin.address, inheritance)
             self.predecessors.choose(sock for one in self.listeners for sock in one.sockets)
             undo.pop_all()
@@ -151,12 +144,15 @@ class Supervisor:
             self._rounds.end()
             await self.reloader.close()
             await self.handover.close()
-            self._close_listeners()
+            if self.is_stopping:
+                self._close_listeners()
+            for listener in self.listeners:
+                listener.undo()
             await self.fleet.end()
             self.predecessors.close()
             self.notifier.close()
             await self._checker.close()
-            await self._memory.settle()
+            await self._write_down()
             await self._keeper.close()
             await self._admin.close()
             self.admin.close()
@@ -221,36 +217,21 @@ class Supervisor:
 
     # What the next program needs
 
-    def not_replaceable(self) -> str:
-        """Why the program can't be replaced now; empty if it can."""
-        if self._stopping.is_set():
-            return "it drains"
-        return "" if self.ready.is_set() else "it has not begun to serve"
-
-    def bequeath(self) -> Legacy:
-        """What the next program must know."""
-        if self.admin is None:
-            raise RuntimeError("bind first")
-        return replace(
-            bequeath(self.registry),
-            sockets=sockets_of(self.settings, self.listeners, self.admin),
-            pids=(*self.fleet.pids(), *self.predecessors.pids()),
-            restarts=self.restarts(),
-        )
-
-    async def retreat(self) -> None:
+    async def withdraw(self) -> None:
         """Finish what would be cut off by the end of this program, but for the workers."""
-        self.notifier.reloading()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._memory.settle(), WRITTEN_WITHIN)
+        await self._write_down()
         await self._admin.close()
 
-    async def resume(self) -> None:
-        """There is no next program after all."""
+    async def _write_down(self) -> None:
+        """What must be remembered; a disk that hangs is not waited for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._memory.settle(), WRITTEN_WITHIN)
+
+    async def come_back(self) -> None:
+        """Begin again what `withdraw` has ended."""
         if self.admin is not None:
             self._admin = Admin(self, self.settings.admin, Dates())
             await self._admin.start(self.admin.sockets[0].dup())
-        self.notifier.ready()
 
     def _status(self) -> str:
         """For a service manager: one line."""
@@ -312,7 +293,11 @@ class Supervisor:
 
     def restarts(self) -> int:
         """How many workers died and were replaced."""
-        return self._restarts_before + self.fleet.restarts
+        return self._succession.restarts()
+
+    def problems(self) -> list[str]:
+        """What is wrong with the proxy itself."""
+        return [self._memory.problem] if self._memory.problem else []
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         """Carry out the administrator's intent."""
@@ -352,10 +337,6 @@ class Supervisor:
             if self.fleet.has_served and not self.ready.is_set():
                 say(log, logging.INFO, "ready", workers=len(self.fleet.workers))
                 self.ready.set()
-
-    def _take_from_predecessor(self, pid: int, report: Report) -> None:
-        """Its counts count; what it thinks of Backends is for its own requests."""
-        self.registry.tally.take(of_predecessor(replace(report, pid=pid)))
 
     def _take_breaker_news(self, news: BreakerNews) -> None:
         if self.registry.is_worth_relaying(news):

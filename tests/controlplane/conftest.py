@@ -217,6 +217,7 @@ class Control:
 
     registry: Registry
     readiness_is: str = "ready"
+    problems_are: list[str] = field(default_factory=list)
     reloads: Callable[[], Json] = dict
     """What a reload answers, or raises."""
     orders: list[tuple[str, object]] = field(default_factory=list)
@@ -229,6 +230,9 @@ class Control:
 
     def restarts(self) -> int:
         return 2
+
+    def problems(self) -> list[str]:
+        return self.problems_are
 
     async def reload(self) -> Json:
         return self.reloads()

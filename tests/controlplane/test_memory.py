@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -60,6 +61,55 @@ async def test_a_disk_that_fails_costs_a_log_line(tmp_path: Path, caplog: pytest
     await remember(tmp_path / "file" / "state", OUT)
 
     assert [logging.ERROR] == [record.levelno for record in caplog.records]
+
+
+async def test_a_write_that_failed_is_said_once_shown_and_tried_again_until_it_succeeds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("proxy.controlplane.memory.AGAIN", 0.001)
+    monkeypatch.setattr("proxy.controlplane.memory.AGAIN_MAX", 0.001)
+    in_the_way = tmp_path / "state"
+    in_the_way.write_text("")
+    tries = 0
+
+    def states() -> dict[tuple[str, str], BackendState]:
+        nonlocal tries
+        tries += 1
+        if tries == 4:
+            assert "state can't be written: a restart would forget it" in memory.problem
+            in_the_way.unlink()
+        return {KEY: OUT}
+
+    memory = Memory(str(in_the_way), states)
+    memory.keep()
+    assert memory._writing is not None
+    await asyncio.wait_for(memory._writing, 10)
+
+    assert {KEY: OUT} == recall(str(in_the_way))
+    assert (4, "") == (tries, memory.problem)
+    assert [logging.ERROR, logging.INFO] == [record.levelno for record in caplog.records]
+
+
+async def test_a_disk_that_stays_bad_does_not_delay_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.controlplane.memory.AGAIN", 3600.0)
+    (tmp_path / "state").write_text("")
+    memory = Memory(str(tmp_path / "state"), lambda: {KEY: OUT})
+    memory.keep()
+
+    await asyncio.wait_for(memory.settle(), 10)
+
+    assert memory.problem
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+async def test_a_full_disk_leaves_what_was_written_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await remember(tmp_path, OUT)
+    (tmp_path / FILE).with_suffix(".new").symlink_to("/dev/full")
+
+    await remember(tmp_path, BackendState())
+
+    assert {KEY: OUT} == recall(str(tmp_path))
 
 
 @pytest.mark.parametrize(

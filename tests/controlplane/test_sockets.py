@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from proxy.controlplane.inheritance import Heirloom, Inheritance
 from proxy.controlplane.sockets import BoundListener, StartError, bind_admin, bind_listener
 from proxy.core.settings import Address, ListenerSettings
 
@@ -169,3 +172,89 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
         bind_admin(Address(path=str(path)))
 
     assert "precious" == path.read_text()
+
+
+# What others bound
+
+
+def inherited(*sockets: socket.socket, is_foreign: bool = False) -> Inheritance:
+    """Under descriptors of their own, as they come from others."""
+    inheritance = Inheritance()
+    for one in sockets:
+        inheritance.add(Heirloom(socket.socket(fileno=os.dup(one.fileno())), is_foreign=is_foreign))
+    return inheritance
+
+
+def inodes(sockets: Iterable[socket.socket]) -> set[int]:
+    return {os.fstat(one.fileno()).st_ino for one in sockets}
+
+
+def test_inherited_sockets_are_used_on_and_others_bound_beside_them(bound: BoundListener) -> None:
+    after = bind_listener(ListenerSettings("web", bound.address), 3, inherited(*bound.sockets))
+
+    assert (bound.address, 3) == (after.address, len(after.sockets))
+    assert inodes(bound.sockets) < inodes(after.sockets)
+    after.undo()
+
+
+def test_fewer_workers_share_all_inherited_sockets(bound: BoundListener) -> None:
+    """Connections wait in each of them."""
+    after = bind_listener(ListenerSettings("web", bound.address), 1, inherited(*bound.sockets))
+
+    assert inodes(bound.sockets) == inodes(after.of(0))
+    after.undo()
+
+
+def test_an_inherited_socket_never_blocks(bound: BoundListener) -> None:
+    """Those who accept on it share that, and would stand still."""
+    after = bind_listener(ListenerSettings("web", bound.address), 2, inherited(*bound.sockets))
+
+    assert [False, False] == [os.get_blocking(one.fileno()) for one in (bound.sockets[0], after.sockets[0])]
+    after.undo()
+
+
+def test_what_is_inherited_and_not_used_after_all_stays_as_it_was(bound: BoundListener, tmp_path: Path) -> None:
+    """A start that fails must not shut the doors of those who serve."""
+    bind_listener(ListenerSettings("web", bound.address), 2, inherited(*bound.sockets)).undo()
+    path = tmp_path / "web"
+    local = bind_listener(ListenerSettings("local", Address(path=str(path))), 1)
+
+    bind_listener(ListenerSettings("local", local.address), 1, inherited(*local.sockets)).undo()
+
+    with connect(bound.address), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    local.close()
+
+
+def test_a_service_managers_socket_is_shared_by_all_workers_and_outlives_us() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        address = Address(*theirs.getsockname())
+        after = bind_listener(ListenerSettings("web", address), 3, inherited(theirs, is_foreign=True))
+
+        assert {theirs.getsockname()} == {one.getsockname() for one in after.sockets}
+        assert (3, 1) == (len(after.sockets), len(inodes(after.sockets)))
+        after.pause(1)
+        after.close()
+
+        connect(address).close()
+
+
+def test_a_service_managers_unix_socket_keeps_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "web"
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+        theirs.listen()
+
+        bind_listener(ListenerSettings("web", Address(path=str(path))), 2, inherited(theirs, is_foreign=True)).close()
+
+        assert path.exists()
+
+
+def test_the_admin_endpoint_may_be_inherited_too() -> None:
+    first = bind_admin(Address("127.0.0.1", 0))
+
+    second = bind_admin(first.address, inherited(*first.sockets))
+
+    assert first.address == second.address
+    first.close()
+    second.close()

@@ -49,6 +49,20 @@ async def test_all_is_well(api: Api, run_status: Status) -> None:
     assert 0 == result.exit_code
 
 
+async def test_what_is_wrong_with_the_proxy_itself_comes_first(api: Api, run_status: Status) -> None:
+    api.control.problems_are = ["state can't be written: a restart would forget it: no space left on device"]
+
+    result = await run_status("--admin", address(api))
+
+    assert f"PROBLEM {api.control.problems_are[0]}" == result.output.splitlines()[0]
+    assert (200, api.control.problems_are) == await problems(api)
+
+
+async def problems(api: Api) -> tuple[int, object]:
+    status, document = await api.get("/v1/pools")
+    return status, document["problems"]
+
+
 async def test_a_backend_that_is_out_says_why(api: Api, make: Make, run_status: Status) -> None:
     registry = api.control.registry
     for second in range(3):

@@ -132,6 +132,22 @@ async def test_the_workers_of_another_proxy_are_left_alone(rig: Rig) -> None:
             assert "close" not in (answer.field("connection") or "")
 
 
+async def test_a_successor_that_can_not_start_leaves_the_orphans_serving(rig: Rig) -> None:
+    """It had their sockets already, and gives them back as they were."""
+    rig.expected += ["is taken: another process listens there"]
+    path = rig.folder / "web.sock"
+    async with Scripted() as backend, fixed_address() as address, Scripted() as stranger:
+        config = {"listeners": {"web": address, "local": f"unix:{path}"}, "pools": {"app": [backend.address]}}
+        orphans = await kill_supervisor(await rig.start_proxy(config))
+        with none_left(orphans):
+            (rig.folder / "proxy.log").rename(rig.folder / "before.log")
+            with pytest.raises(StartError):
+                await rig.start_proxy(config | {"admin": stranger.address})
+            for place in (address, f"unix:{path}"):
+                client = await rig.connect(place)
+                assert 200 == (await client.ask("GET", "/")).status
+
+
 async def test_an_address_is_not_taken_from_a_proxy_that_lives(rig: Rig) -> None:
     rig.expected += ["is taken: another process listens there"]
     async with Scripted() as backend, fixed_address() as address:
