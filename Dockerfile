@@ -10,5 +10,6 @@ RUN python -m compileall -q proxy
 # A number and not a name, so that Kubernetes can tell that it is not root.
 USER 10001:10001
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-m", "proxy", "status", "--ready"]
 ENTRYPOINT ["python", "-m", "proxy"]
 CMD ["run", "/etc/failover-proxy.yaml"]

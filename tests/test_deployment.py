@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from proxy.cli.client import DEFAULT_ADMIN
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -65,7 +68,20 @@ def test_prometheus_scrapes_the_admin_endpoint_over_the_proxys_own_loopback() ->
 
     assert "service:proxy" == SERVICES["prometheus"]["network_mode"]
     assert [config["admin"]["address"]] == scrape["scrape_configs"][0]["static_configs"][0]["targets"]
-    assert any(f":{ADMIN_PORT}/readyz" in word for word in SERVICES["proxy"]["healthcheck"]["test"])
+
+
+def test_the_container_is_well_when_our_own_command_says_so() -> None:
+    """At the admin endpoint of its config, which is the one that the command asks by default."""
+    command = ["python", "-m", "proxy", "status", "--ready"]
+    [line] = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("HEALTHCHECK")]
+
+    assert ["CMD", *command] == SERVICES["proxy"]["healthcheck"]["test"]
+    assert command == json.loads(line.partition(" CMD ")[2])
+    assert (
+        yaml.safe_load((ROOT / "deploy/proxy.yaml").read_text())["admin"]["address"]
+        == DEFAULT_ADMIN
+        == f"127.0.0.1:{ADMIN_PORT}"
+    )
 
 
 def test_the_image_holds_what_the_dockerfile_copies() -> None:

@@ -34,6 +34,9 @@ Json = dict[str, Any]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print what the API answers.")
 @click.option(
+    "--ready", is_flag=True, help="Only say whether the proxy serves, whatever its backends do: for healthchecks."
+)
+@click.option(
     "--admin",
     envvar="FAILOVER_PROXY_ADMIN",
     default=DEFAULT_ADMIN,
@@ -46,7 +49,7 @@ Json = dict[str, Any]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with the bearer token. Also by FAILOVER_PROXY_TOKEN.",
 )
-def status(*, as_json: bool, admin: str, token_file: Path | None) -> None:
+def status(*, as_json: bool, ready: bool, admin: str, token_file: Path | None) -> None:
     r"""Show pools and backends, with the reason for each backend that is out.
 
     Exits with 1 if a pool has no available backend, or if the admin endpoint gives no answer.
@@ -55,12 +58,16 @@ def status(*, as_json: bool, admin: str, token_file: Path | None) -> None:
     Examples:
       failover-proxy status
       failover-proxy status --json --admin 127.0.0.1:9901
+      failover-proxy status --ready
     """
     try:
         document = ask(parse_endpoint(admin), "GET", "/v1/pools", read_token(token_file))
     except Unreachable as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+    if ready:
+        click.echo(document["readiness"])
+        sys.exit(0 if document["readiness"] == "ready" else 1)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:

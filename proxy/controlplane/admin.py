@@ -132,7 +132,10 @@ class Admin:
         return web.Response(text="ready\n")
 
     async def _get_pools(self, request: web.Request) -> web.Response:
-        return _answer(self._view.pools() | {"problems": self._control.problems()})
+        return _answer(self._view.pools() | self._own_state())
+
+    def _own_state(self) -> Json:
+        return {"readiness": self._control.readiness(), "problems": self._control.problems()}
 
     async def _get_pool(self, request: web.Request) -> web.Response:
         return _answer(self._view.pool(self._pool(request)))

@@ -58,6 +58,20 @@ async def test_what_is_wrong_with_the_proxy_itself_comes_first(api: Api, run_sta
     assert (200, api.control.problems_are) == await problems(api)
 
 
+@pytest.mark.parametrize(("readiness", "code"), [("ready", 0), ("draining", 1), ("starting", 1)])
+async def test_a_healthcheck_asks_whether_the_proxy_serves_and_nothing_else(
+    api: Api, run_status: Status, readiness: str, code: int
+) -> None:
+    """With no backend it may be the only one that can tell clients so."""
+    api.control.readiness_is = readiness
+    for record in api.control.registry.records():
+        api.control.registry.set_admin(record, AdminState.MAINT, 1.0)
+
+    result = await run_status("--ready", "--admin", address(api))
+
+    assert (code, f"{readiness}\n") == (result.exit_code, result.output)
+
+
 async def problems(api: Api) -> tuple[int, object]:
     status, document = await api.get("/v1/pools")
     return status, document["problems"]
