@@ -302,7 +302,7 @@ class Worker:
             await asyncio.sleep(1.0)
             self._silence += 1
             limit = self._owner.worker_timeout() if self.is_serving else START_LIMIT
-            if self._silence >= limit:
+            if self._silence > limit:
                 fields = {"worker": self.number, "pid": self.pid, "seconds": self._silence}
                 say(log, logging.ERROR, "a worker is silent: killed", **fields)
                 self._kill_process()

@@ -46,9 +46,9 @@ async def happens(event: asyncio.Event) -> None:
     await asyncio.wait_for(event.wait(), PATIENCE)
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that has no event of its own; fail after `PATIENCE`."""
-    async with asyncio.timeout(PATIENCE):
+async def until(happened: Callable[[], bool], within: float = PATIENCE) -> None:
+    """Wait for something that has no event of its own; fail after so many seconds."""
+    async with asyncio.timeout(within):
         while not happened():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
 

@@ -22,13 +22,15 @@ from tests.e2e.test_processes import counters, ends, went_back
 
 ROOT = Path(__file__).parents[2]
 REPLACEMENTS = 5
+STARTS_WITHIN = 60.0
+"""Seconds for a rehearsal and two starts on a busy machine; on an idle one it is two."""
 
 
 async def replace(proxy: Proxy) -> None:
     """Replace the program, and wait until the new one serves and the workers before it are told to go."""
     already = proxy.log.count("handed over")
     proxy.process.send_signal(signal.SIGUSR2)
-    await until(lambda: proxy.log.count("handed over") > already)
+    await until(lambda: proxy.log.count("handed over") > already, STARTS_WITHIN)
 
 
 async def fail_to_replace(rig: Rig, proxy: Proxy) -> str:
@@ -36,7 +38,7 @@ async def fail_to_replace(rig: Rig, proxy: Proxy) -> str:
     rig.expected += ["not replaced"]
     already = proxy.log.count("not replaced")
     proxy.process.send_signal(signal.SIGUSR2)
-    await until(lambda: proxy.log.count("not replaced") > already)
+    await until(lambda: proxy.log.count("not replaced") > already, STARTS_WITHIN)
     return proxy.log.rpartition("not replaced")[2]
 
 
@@ -62,11 +64,10 @@ async def test_five_replacements_under_load_cost_nothing(rig: Rig) -> None:
             history.append(await counters(proxy))
             await long.moved(5)
         broken = long.broken
+        assert ([], [], []) == (broken, load.failed("GET"), load.failed("POST"))
         await counted(proxy, len(load.records))
         await until(lambda: not first & set(proxy.workers()))
 
-    assert [] == broken
-    assert ([], []) == (load.failed("GET"), load.failed("POST"))
     assert {} == {write: times for write, times in rig.executions().items() if times > 1}
     assert [] == went_back(history)
     assert 0 == await proxy.admin.counter("failover_worker_restarts_total")
@@ -209,6 +210,12 @@ async def test_a_unix_socket_stays_where_it_is(rig: Rig) -> None:
     assert (200, inode) == (answer.status, path.stat().st_ino)
 
 
+async def served_by(proxy: Proxy) -> str | None:
+    """Who answers on a connection of its own."""
+    async with await Client.connect(proxy.address) as client:
+        return (await client.ask("GET", "/")).backend
+
+
 def known(backend: dict[str, Any]) -> list[object]:
     """What must not change. Each worker adds its own jitter to the time of the first trial."""
     kept = [backend[key] for key in ("admin_state", "weight", "available", "reasons", "requests_total")]
@@ -231,8 +238,7 @@ async def test_what_is_known_of_the_backends_goes_along(rig: Rig) -> None:
 
     after = {name: await proxy.admin.backend(name) for name in NAMES}
     assert {name: known(one) for name, one in before.items()} == {name: known(one) for name, one in after.items()}
-    async with await Client.connect(proxy.address) as client:
-        assert ["green"] * 9 == [(await client.ask("GET", "/")).backend for _ in range(9)]
+    assert ["green"] * 9 == [await served_by(proxy) for _ in range(9)]
 
 
 async def test_a_backend_that_is_down_gets_no_request_from_the_new_program(rig: Rig) -> None:
@@ -286,7 +292,7 @@ async def test_a_term_that_comes_between_the_programs_is_heeded(rig: Rig) -> Non
     proxy = await rig.start()
     old = proxy.workers()
     proxy.process.send_signal(signal.SIGUSR2)
-    await until(lambda: "the supervisor is gone" in proxy.log)
+    await until(lambda: "the supervisor is gone" in proxy.log, STARTS_WITHIN)
 
     proxy.process.terminate()
 

@@ -21,7 +21,7 @@ from tests.e2e.rig import NAMES, PATIENCE, POLICIES, Proxy, Rig, now, until
 from tests.e2e.scripted import Scripted
 from tests.e2e.test_orphans import has_ended
 from tests.e2e.test_processes import connect_to, ends
-from tests.e2e.test_replace import counted
+from tests.e2e.test_replace import STARTS_WITHIN, counted
 
 KILLS = 5
 NOTICED_WITHIN = 0.2
@@ -39,7 +39,7 @@ async def successor(rig: Rig, config: dict[str, Any]) -> Proxy:
     """Start the proxy anew, as a service manager would, and wait until it has sent the old workers away."""
     (rig.folder / "proxy.log").rename(rig.folder / f"before-{len(list(rig.folder.glob('*.log')))}.log")
     proxy = await rig.start_proxy(config)
-    await until(lambda: "handed over" in proxy.log)
+    await until(lambda: "handed over" in proxy.log, STARTS_WITHIN)
     return proxy
 
 
@@ -84,10 +84,9 @@ async def test_a_new_supervisor_takes_over_and_no_request_fails(rig: Rig) -> Non
                 assert [False, False] == [has_ended(pid) for pid in orphans]
                 long.close()
                 await until(lambda: all(map(has_ended, orphans)))
+        assert ([], [], []) == (broken, load.failed("GET"), load.failed("POST"))
         await counted(second, len(load.records))
 
-    assert [] == broken
-    assert ([], []) == (load.failed("GET"), load.failed("POST"))
     assert {} == {write: times for write, times in rig.executions().items() if times > 1}
     assert not set(orphans) & set(second.workers())
 
