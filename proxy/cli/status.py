@@ -85,6 +85,10 @@ def table(pools: list[Json]) -> Iterator[str]:
         panic = "  PANIC: too few are well, so verdicts are not believed" if pool["panic"] else ""
         yield _cut(f"POOL {pool['name']}  {pool['available']} of {pool['total']} available{panic}", WIDTH)
         yield from _place(pool)
+        if pool["degraded"]:
+            yield from textwrap.wrap(
+                f"degraded: {pool['degraded']}", WIDTH, initial_indent="  ", subsequent_indent="    "
+            )
         if pool.get("keys"):
             yield _cut(_keys(pool["keys"]), WIDTH)
         yield _row(HEADER)
@@ -148,7 +152,7 @@ def _why(backend: Json) -> Iterator[str]:
 
 
 def _cause(backend: Json, reason: str) -> str:
-    if reason == "breaker_open":
+    if reason in {"breaker_open", "outlier"}:
         breaker = backend["breaker"]
         until = f", trials from {breaker['until']}" if breaker["until"] else ", on trial"
         return f"{breaker['reason']}{until}"

@@ -15,7 +15,7 @@ from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
-from proxy.core.outlier import EjectionPolicy
+from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.queueing import STATUS_PATH
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import (
@@ -139,6 +139,7 @@ def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettin
         health=policy(HealthPolicy, defaults.health, pool.health),
         breaker=policy(BreakerPolicy, defaults.breaker, pool.breaker),
         retries=policy(RetryPolicy, defaults.retries, pool.retries),
+        outlier=policy(OutlierPolicy, defaults.outlier, pool.outlier),
         ejection=policy(EjectionPolicy, defaults.ejection, pool.ejection),
         limits=limits,
         hold=policy(HoldPolicy, defaults.hold, pool.hold),

@@ -47,6 +47,7 @@ from proxy.config.policies import (
     Hold,
     ListenerLimits,
     Locality,
+    Outlier,
     PoolLimits,
     PoolTimeouts,
     Retries,
@@ -135,6 +136,7 @@ class Pool(Block):
     breaker: Breaker = Field(default_factory=Breaker)
     retries: Retries = Field(default_factory=Retries)
     ejection: Ejection = Field(default_factory=Ejection)
+    outlier: Outlier = Field(default_factory=Outlier)
     limits: PoolLimits = Field(default_factory=PoolLimits)
     hold: Hold = Field(default_factory=Hold)
     send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol

@@ -14,13 +14,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from proxy.config.failback import FAILBACK
 from proxy.config.mistakes import nearest, quoted
 from proxy.config.names import CONDITION, PROBE_PATH, REGEX, STATUS_RANGE
-from proxy.config.quantities import DURATION, POSITIVE_DURATION, choice, or_word, rate, share, size, whole, wrong
+from proxy.config.quantities import DURATION, FLAG, POSITIVE_DURATION, choice, or_word, rate, share, size, whole, wrong
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
-from proxy.core.outlier import EjectionPolicy
+from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import HoldPolicy
 from proxy.core.settings import Limits as LimitSettings
@@ -35,6 +35,7 @@ RETRIES = RetryPolicy()
 EJECTION = EjectionPolicy()
 FAILOVER = FailoverPolicy()
 LOCALITY = LocalityPolicy()
+OUTLIER = OutlierPolicy()
 DAMPING = DampingPolicy()
 
 Duration = Annotated[float, DURATION]
@@ -199,6 +200,25 @@ class Ejection(Block):
     """With a smaller share available, probes and breakers are ignored; `0%`: only when none is left."""
 
 
+class Outlier(Block):
+    """Comparison with peers, by real traffic: who does clearly worse loses weight step by step, and then is ejected."""
+
+    detect: Annotated[bool, FLAG] = OUTLIER.detect
+    """Whether backends are compared. Where each gets requests of another kind (`balance: hash`), they may differ."""
+    margin: Annotated[float, share(0, 1, above=True)] = OUTLIER.margin
+    """A share of failed, or of slow requests that is higher than its peers' by so much is clearly worse."""
+    latency_factor: Annotated[float, rate(1.1, 1000)] = OUTLIER.latency_factor
+    """A request is slow that takes so many times as long as half of its peers' requests do."""
+    window: Positive = OUTLIER.window
+    """The time that is looked at; less of it where there are many requests."""
+    min_requests: Annotated[int, whole(1, MOST)] = OUTLIER.min_requests
+    """Requests in that time below which nothing is said of a backend."""
+    eject_for: Positive = OUTLIER.eject_for
+    """How long it is out the first time, until trials begin; doubles each time."""
+    eject_for_max: Positive = OUTLIER.eject_for_max
+    """The longest it is out."""
+
+
 class PoolLimits(Block):
     """Bounds on sizes and numbers."""
 
@@ -291,5 +311,6 @@ class Defaults(Block):
     breaker: Breaker = Field(default_factory=Breaker)
     retries: Retries = Field(default_factory=Retries)
     ejection: Ejection = Field(default_factory=Ejection)
+    outlier: Outlier = Field(default_factory=Outlier)
     limits: Limits = Field(default_factory=Limits)
     hold: Hold = Field(default_factory=Hold)

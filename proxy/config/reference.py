@@ -78,6 +78,7 @@ SECTIONS = (
     ("Breaker", "`breaker`"),
     ("Retries", "`retries`"),
     ("Ejection", "`ejection`"),
+    ("Outlier", "`outlier`"),
     ("Limits", "`limits`"),
     ("Hold", "`hold`"),
     ("Idempotency", "`idempotency`"),

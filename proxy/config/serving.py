@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from proxy.config.build import policy
 from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Pool
+from proxy.config.quantities import write_duration
 from proxy.core.damping import DampingPolicy
+from proxy.core.outlier import OutlierPolicy
 
 if TYPE_CHECKING:
     from proxy.config.checks import Reading
-FOR_MANY = ("balance", "hash_on", "overprovisioning", "locality", "slow_start")
+FOR_MANY = ("balance", "hash_on", "overprovisioning", "locality", "slow_start", "outlier")
 """Keys that say how several Backends share the load."""
 
 
@@ -21,6 +23,7 @@ def who_serves(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
     yield from _failover(reading, name, pool)
     yield from _locality(reading, name, pool)
     yield from _damping(reading, name, pool)
+    yield from _outlier(reading, name, pool)
 
 
 def _failover(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
@@ -60,3 +63,15 @@ def _damping(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
     elif effective.ceiling < effective.suppress:
         message = f"'longest' lets no penalty grow above {effective.ceiling:.0f}, so 'suppress' would never be reached"
         yield Finding(place, message, at_key=True)
+
+
+def _outlier(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    effective = policy(OutlierPolicy, reading.config.defaults.outlier, pool.outlier)
+    if effective.eject_for <= effective.eject_for_max:
+        return
+    places: list[Path] = [("pools", name, "outlier"), ("defaults", "outlier")]
+    keys = [(*place, key) for key in ("eject_for", "eject_for_max") for place in places]
+    if all(reading.is_sure(*key) for key in keys):
+        longest = write_duration(effective.eject_for_max)
+        place = next(key for key in keys if reading.has(*key))
+        yield Finding(place, f"'eject_for' is longer than 'eject_for_max', which is {longest}")

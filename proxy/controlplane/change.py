@@ -6,14 +6,15 @@ import logging
 from dataclasses import dataclass
 
 from proxy.core.active import FAILOVER, Switch
+from proxy.core.messages import BreakerNews
 from proxy.logs import say
 
 log = logging.getLogger("proxy.controlplane.supervisor")
 
-TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active"})
+TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active", "share"})
 """Subjects of Changes that are in a Snapshot."""
-ALARMING = frozenset({"down", "open", "true", "damped"})
-"""What a Change leads to where something fails: health, Breaker, panic, damping."""
+ALARMING = frozenset({"down", "open", "true", "damped", "ejected"})
+"""What a Change leads to where something fails: health, Breaker, panic, degradation, damping, ejection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Change:
     """One change of state."""
 
     subject: str
-    """What changed: `health`, `breaker`, `panic`, `admin`, `weight`, `damping`, `vacancy`, `active` or `pending`."""
+    """What changed: `health`, `breaker`, `panic`, `admin`, `weight`, `damping`, `vacancy`, `active`, `pending`,
+    `outlier`, `share` or `degraded`."""
     pool: str
     backend: str
     """Empty where the Pool itself changed."""
@@ -30,6 +32,8 @@ class Change:
     reason: str = ""
     switch: Switch | None = None
     """All about a switch, where `active` changed."""
+    news: BreakerNews | None = None
+    """What all workers must be told at once, where a Backend is ejected."""
 
 
 def log_change(change: Change) -> None:

@@ -1,4 +1,4 @@
-"""What follows for the Backends of one Pool from how they fare together: flap damping, and who is the active one.
+"""What follows for the Backends of one Pool from how they fare together: flap damping, ejection, and who is active.
 
 It decides and remembers; `registry` asks it after all that it hears, and tells the workers what came of it.
 """
@@ -10,10 +10,14 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from proxy.controlplane.change import Change
+from proxy.controlplane.tally import BackendTotals, Tally
 from proxy.core.active import FAILBACK, FAILOVER, ActivePassive, Pending, Standing, Switch
+from proxy.core.breaker import BreakerState
 from proxy.core.damping import Damping
-from proxy.core.messages import AdminState
+from proxy.core.detector import OutlierDetector, Sentence
+from proxy.core.messages import AdminState, BreakerNews
 from proxy.core.model import BY_TRAFFIC, Unavailable
+from proxy.core.peers import Totals
 from proxy.core.settings import PoolSettings
 
 if TYPE_CHECKING:
@@ -33,6 +37,10 @@ class Told(NamedTuple):
     version: int = 0
 
 
+SUPERVISOR = -1
+"""In place of a worker's number, where the supervisor itself has decided."""
+NOT_OUT = frozenset({Unavailable.FULL})
+"""Reasons that leave a Backend to be compared with its peers."""
 NEITHER = frozenset({Unavailable.FULL, Unavailable.STANDBY})
 """Reasons that say nothing of whether a Backend could be the active one."""
 UNWELL = frozenset({Unavailable.FAILED_PROBES, *BY_TRAFFIC})
@@ -46,6 +54,8 @@ class Governor:
         self.dampings: dict[str, Damping] = {}
         self._unwell: set[str] = set()
         self._damped: set[str] = set()
+        self.detector: OutlierDetector | None = None
+        self._degraded = ""
         self.place = _place(settings)
         self.obey(settings, ())
 
@@ -61,6 +71,7 @@ class Governor:
                 self.place.void()
         else:
             self.place.obey(settings.failover, _line(settings))
+        self._obey_detector(settings, new)
         policy = settings.damping
         if policy is None:
             self.dampings = {}
@@ -69,6 +80,16 @@ class Governor:
         self.dampings = {one.name: known.get(one.name) or Damping(policy) for one in settings.backends}
         for damping in self.dampings.values():
             damping.policy = policy
+
+    def _obey_detector(self, settings: PoolSettings, new: Collection[str]) -> None:
+        """Where one serves at a time, or there is only one, there is nobody to compare it with."""
+        alike = {one.name: (one.tier, one.region) for one in settings.backends}
+        if not settings.outlier.detect or settings.failover is not None or len(alike) == 1:
+            self.detector = None
+        elif self.detector is None:
+            self.detector = OutlierDetector(settings.outlier, alike)
+        else:
+            self.detector.obey(settings.outlier, alike, new)
 
     def damped_until(self, backend: str) -> float:
         """Until when it stays out for its flapping, or did the last time."""
@@ -84,6 +105,15 @@ class Governor:
         """Who was active before we began; nothing where that one is not known any more."""
         if self.place is not None and active in self.place.line:
             self.place.place = active
+
+    def share(self, backend: str) -> float:
+        """The part of its weight that it has."""
+        return 1.0 if self.detector is None else self.detector.part(backend)
+
+    @property
+    def degraded(self) -> str:
+        """What is wrong with the Pool as a whole."""
+        return "" if self.detector is None else self.detector.degraded
 
     def is_standby(self, backend: str) -> bool:
         """Whether another is the active one, or nobody."""
@@ -114,9 +144,40 @@ class Governor:
 
     def _may_eject(self, records: Records, name: str, now: float) -> bool:
         """Whether one more may be taken out beside those that are (`ejection.max_ejected`)."""
-        others = [one for one in records if one != name]
-        out = sum(self.is_damped(one, now) or not BY_TRAFFIC.isdisjoint(records[one].reasons) for one in others)
-        return self.settings.ejection.may_eject(out, len(records))
+        return self.settings.ejection.may_eject(self._ejected(records, now, but=name), len(records))
+
+    def _ejected(self, records: Records, now: float, but: str = "") -> int:
+        others = [one for one in records if one != but]
+        return sum(self.is_damped(one, now) or not BY_TRAFFIC.isdisjoint(records[one].reasons) for one in others)
+
+    # Comparison with peers
+
+    def compare(self, records: Records, tally: Tally, now: float, told: Told) -> list[Change]:
+        """Look who does worse than its peers; about once a second."""
+        detector = self.detector
+        if detector is None:
+            return []
+        out = [name for name, record in records.items() if not NOT_OUT.issuperset(record.reasons)]
+        room = self.settings.ejection.room(self._ejected(records, now), len(records))
+        totals = {name: _totals(tally.backend(record.key)) for name, record in records.items()}
+        changes = [self._carry_out(one, records[one.name], now, told) for one in detector.look(totals, out, room, now)]
+        return changes + self._degradation(detector.degraded)
+
+    def _carry_out(self, sentence: Sentence, record: BackendRecord, now: float, told: Told) -> Change:
+        pool, name = record.key
+        if not sentence.eject_for:
+            before = f"{record.share:.0%}"
+            return Change("share", pool, name, before, f"{sentence.part:.0%}", sentence.evidence)
+        until = now + sentence.eject_for
+        record.note_ejection(until, sentence.evidence, now, told.workers)
+        news = BreakerNews(SUPERVISOR, pool, name, BreakerState.OPEN, until, sentence.evidence, now, outlier=True)
+        return Change("outlier", pool, name, "compared", "ejected", sentence.evidence, news=news)
+
+    def _degradation(self, degraded: str) -> list[Change]:
+        before, self._degraded = bool(self._degraded), degraded
+        if before is bool(degraded):
+            return []
+        return [self._change("degraded", str(before).lower(), str(bool(degraded)).lower(), degraded)]
 
     # The active one
 
@@ -181,6 +242,11 @@ class Governor:
         if self.place.active is None:
             raise Refused("a switch is under way")
         return self.place
+
+
+def _totals(totals: BackendTotals) -> Totals:
+    buckets = totals.durations.buckets
+    return Totals(sum(buckets), totals.failures, buckets)
 
 
 def _line(settings: PoolSettings) -> list[str]:

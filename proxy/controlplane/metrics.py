@@ -79,6 +79,10 @@ class Metrics(Collector):
         ages = [((pool,), one.queue_oldest) for pool, one in counts]
         yield _gauge("queue_oldest_seconds", "Age of the oldest write that waits for a Backend.", ("pool",), ages)
         panics = [((name,), pool.panic) for name, pool in pools]
+        degraded = [((name,), bool(pool.governor.degraded)) for name, pool in pools]
+        yield _gauge(
+            "pool_degraded", "1 while most Backends do badly alike: no one of them is to blame.", ("pool",), degraded
+        )
         yield _gauge("pool_panic", "1 while too few Backends are well to believe the verdicts.", ("pool",), panics)
 
     def _workers(self, totals: Totals) -> Iterator[Metric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import inf
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ class BreakerView(NamedTuple):
     until: float = 0.0
     reason: str = ""
     since: float = 0.0
+    outlier: bool = False
+    """Whether an ejection has opened it."""
 
 
 class BackendRecord:
@@ -47,6 +49,9 @@ class BackendRecord:
         self.readmitted_at = -inf
         """When it came back the last time, for slow start; never by our own start."""
         self.damped_until = -inf
+        self.share = 1.0
+        """The part of its weight that it has."""
+        self.ejected_at = -inf
         self.standby = False
         """Whether another Backend of an active-passive Pool is the active one."""
         self.probes_passed = 0
@@ -73,7 +78,13 @@ class BackendRecord:
     def state(self) -> BackendState:
         """What workers must heed."""
         return BackendState(
-            self.admin, self.health.state, self.weight_override, self.readmitted_at, self.damped_until, self.standby
+            self.admin,
+            self.health.state,
+            self.weight_override,
+            self.readmitted_at,
+            self.damped_until,
+            self.share,
+            self.standby,
         )
 
     def until(self, reason: Unavailable) -> float | None:
@@ -106,6 +117,12 @@ class BackendRecord:
             if view.since < at:
                 self.breakers[worker] = BreakerView(since=at)
 
+    def note_ejection(self, until: float, reason: str, at: float, workers: Collection[int]) -> None:
+        """These workers are told to eject it; whoever may not, because of the cap, will say so in its Report."""
+        self.ejected_at = at
+        for worker in workers:
+            self.breakers[worker] = BreakerView(BreakerState.OPEN, until, reason, at, outlier=True)
+
     def own_vetoes(self, tally: Tally, now: float) -> list[Unavailable]:
         """Every reason against this Backend but those that depend on others of its Pool."""
         vetoes = []
@@ -117,8 +134,9 @@ class BackendRecord:
             vetoes.append(HEALTH_VETOES[self.health.state])
         if now < self.damped_until:
             vetoes.append(Unavailable.DAMPED)
-        if self.breaker().state is not BreakerState.CLOSED:
-            vetoes.append(Unavailable.BREAKER_OPEN)
+        breaker = self.breaker()
+        if breaker.state is not BreakerState.CLOSED:
+            vetoes.append(Unavailable.OUTLIER if breaker.outlier else Unavailable.BREAKER_OPEN)
         limit = self.settings.max_in_flight
         if limit is not None and tally.in_flight(self.key) >= limit:
             vetoes.append(Unavailable.FULL)
@@ -205,8 +223,17 @@ class PoolRecord:
             self.refresh(tally, now)
         return changes
 
+    def compare(self, tally: Tally, now: float, told: Told) -> list[Change]:
+        """Look who does worse than its peers; about once a second."""
+        changes = self.governor.compare(self.backends, tally, now, told)
+        if changes:
+            self._post()
+            self.refresh(tally, now)
+        return changes
+
     def _post(self) -> None:
         """Each Backend is told what the Governor has decided of it."""
         for name, record in self.backends.items():
             record.damped_until = self.governor.damped_until(name)
             record.standby = self.governor.is_standby(name)
+            record.share = self.governor.share(name)

@@ -102,6 +102,15 @@ class Registry:
         """Time has passed: about a second."""
         return [change for pool in self.pools.values() for change in self._review(pool, now)]
 
+    def compare(self, now: float) -> list[Change]:
+        """A second has passed: look who does worse than its peers."""
+        changes: list[Change] = []
+        for pool in self.pools.values():
+            found = pool.compare(self.tally, now, self._told())
+            self.version += bool(found)
+            changes += found
+        return changes
+
     def _review(self, pool: PoolRecord, now: float) -> list[Change]:
         changes = pool.review(self.tally, now, self._told())
         self.version += bool(changes)
@@ -133,7 +142,8 @@ class Registry:
         record = self.record((news.pool, news.backend))
         if record is None:
             return []
-        view = BreakerView(news.state, news.until, news.reason, news.at)
+        outlier = news.state is not BreakerState.CLOSED and record.breaker().outlier
+        view = BreakerView(news.state, news.until, news.reason, news.at, outlier)
         if news.state is BreakerState.CLOSED:
             record.note_closing(news.at)
         changes = _take_breaker(record, news.worker, view)
@@ -169,9 +179,10 @@ class Registry:
         changes: list[Change] = []
         for key, counts in report.backends.items():
             record = self.record(key)
-            if record is not None and report.at >= record.closed_at + HEARD_WITHIN:
+            if record is not None and report.at >= max(record.closed_at, record.ejected_at) + HEARD_WITHIN:
                 until, reason, since = counts.breaker_until, counts.breaker_reason, counts.breaker_since
-                changes += _take_breaker(record, report.worker, BreakerView(counts.breaker, until, reason, since))
+                view = BreakerView(counts.breaker, until, reason, since, counts.breaker_outlier)
+                changes += _take_breaker(record, report.worker, view)
         for name, pool_counts in report.pools.items():
             if name in self.pools:
                 changes += _take_panic(self.pools[name], report.worker, panic=pool_counts.panic)
@@ -207,7 +218,7 @@ class Registry:
     def openings(self) -> list[BreakerNews]:
         """What a worker that begins must be told of Breakers that are not closed."""
         return [
-            BreakerNews(worker, *record.key, BreakerState.OPEN, view.until, view.reason, view.since)
+            BreakerNews(worker, *record.key, BreakerState.OPEN, view.until, view.reason, view.since, view.outlier)
             for record in self.records()
             for worker, view in record.breakers.items()
             if view.state is not BreakerState.CLOSED and view == record.breaker()

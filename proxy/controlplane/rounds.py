@@ -42,7 +42,9 @@ class Rounds:
         """Look now, and then every second."""
         self._timer = asyncio.get_running_loop().call_later(TICK, self.begin)
         owner = self._owner
-        owner.carry_out(owner.registry.tick(monotonic()))
+        now = monotonic()
+        owner.carry_out(owner.registry.tick(now))
+        owner.carry_out(owner.registry.compare(now))
         for worker in owner.registry.overdue():
             say(log, logging.ERROR, "a worker keeps a pool from a switch: killed", worker=worker)
             if worker < 0:

@@ -370,6 +370,8 @@ class Supervisor:
         for change in changes:
             log_change(change)
             self.switching.note(change)
+            if change.news is not None:
+                self.fleet.tell(change.news)
         if any(change.subject in TOLD for change in changes):
             self._memory.keep()
             if self._publishing is None:

@@ -123,6 +123,7 @@ class Breaker:
         "consecutive",
         "generation",
         "is_closed",
+        "is_outlier",
         "listener",
         "policy",
         "reason",
@@ -137,6 +138,8 @@ class Breaker:
         self.listener = listener
         self.state = BreakerState.CLOSED
         self.is_closed = True
+        self.is_outlier = False
+        """Whether an ejection has opened it, until it is closed again."""
         self.generation = 0
         self.ticket = Ticket(0, is_trial=False)
         self.since = now
@@ -263,9 +266,10 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN and not self._trials_running:
             self._count_good_trial(now, "probes passed in place of trials")
 
-    def follow(self, state: BreakerState, until: float, reason: str, now: float) -> None:
-        """Do as another worker's Breaker of the same Backend did."""
+    def follow(self, state: BreakerState, until: float, reason: str, now: float, *, outlier: bool = False) -> None:
+        """Do as another worker's Breaker of the same Backend did, or as the OutlierDetector says."""
         if state is BreakerState.OPEN and (self.state is not BreakerState.OPEN or until > self.until):
+            self.is_outlier = outlier if self.is_closed else self.is_outlier
             self.until = until
             self._openings += self.state is not BreakerState.OPEN
             self._change(BreakerState.OPEN, now, reason)
@@ -292,6 +296,7 @@ class Breaker:
         """Begin a new generation: nothing that was counted or admitted before counts any more."""
         self.state = BreakerState(current)
         self.is_closed = self.state is BreakerState.CLOSED
+        self.is_outlier = self.is_outlier and not self.is_closed
         self.generation += 1
         self.ticket = Ticket(self.generation, is_trial=False)
         self.consecutive = self._trials_running = self._trials_good = 0

@@ -42,6 +42,8 @@ class BackendState:
     """Since when it has been back, for slow start."""
     damped_until: float = -inf
     """It flapped, and stays out until then."""
+    share: float = 1.0
+    """The part of its weight that counts: less for one that does worse than its peers."""
     standby: bool = False
     """In an active-passive Pool: it is not the active one."""
 
@@ -71,9 +73,10 @@ class RoutePart:
 
 @dataclass(frozen=True, slots=True)
 class BreakerNews:
-    """A Breaker changed: an event from one worker, relayed by the supervisor to the others."""
+    """A Breaker changed: an event from one worker, relayed by the supervisor to the others; or an ejection."""
 
     worker: int
+    """-1: the supervisor itself has decided."""
     pool: str
     backend: str
     state: BreakerState
@@ -81,6 +84,8 @@ class BreakerNews:
     """Monotonic time at which trials begin."""
     reason: str
     at: float
+    outlier: bool = False
+    """Whether it is an ejection: it did worse than its peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +180,8 @@ class BackendCounts:
     breaker_until: float = 0.0
     breaker_reason: str = ""
     breaker_since: float = 0.0
+    breaker_outlier: bool = False
+    """Whether an ejection has opened it."""
     breaker_transitions: dict[str, int] = field(default_factory=dict)
     """By the state that was entered."""
 

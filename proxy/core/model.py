@@ -44,6 +44,7 @@ class Backend:
 
     __slots__ = (
         "_base_weight",
+        "_share",
         "admin",
         "breaker",
         "cost",
@@ -79,6 +80,7 @@ class Backend:
         self.admin = AdminState.READY
         self.health = HealthState.UP
         self._base_weight = settings.weight
+        self._share = 1.0
         self.damped_until = -inf
         self.standby = False
         self.readmitted_at = -inf
@@ -116,7 +118,7 @@ class Backend:
         if now < self.damped_until:
             return Unavailable.DAMPED
         if not self.breaker.is_closed:
-            return Unavailable.BREAKER_OPEN
+            return Unavailable.OUTLIER if self.breaker.is_outlier else Unavailable.BREAKER_OPEN
         if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
             return Unavailable.FULL
         return None
@@ -127,7 +129,7 @@ class Backend:
 
     def may_be_tried(self, now: float) -> bool:
         """Whether a trial may be sent: the Breaker is the only veto, and it has a free trial slot."""
-        return self.unavailable(now) is Unavailable.BREAKER_OPEN and self.breaker.may_admit(now) and not self._is_full()
+        return self.unavailable(now) in BY_TRAFFIC and self.breaker.may_admit(now) and not self._is_full()
 
     def may_be_asked_again(self, now: float) -> bool:
         """Whether it may get the repeat of a write that it may have executed: for it that is nothing new.
@@ -153,12 +155,13 @@ class Backend:
         self._base_weight = self.weight = self.settings.weight if state.weight is None else state.weight
         self.damped_until = state.damped_until
         self.standby = state.standby
+        self._share = state.share
         # A Breaker that closed here is known here first.
         self.readmitted_at = max(self.readmitted_at, state.readmitted_at)
 
     def weigh(self, warmup: WarmupPolicy, now: float) -> float:
         """Work out the weight that counts at `now`; when to do so again."""
-        self.weight = self._base_weight
+        self.weight = self._base_weight if self._share == 1.0 else self._base_weight * self._share
         readmitted_at = max(self.readmitted_at, self.damped_until)
         next_step = warmup.next_step(readmitted_at, now)
         if next_step < inf:
@@ -206,6 +209,7 @@ class Backend:
             breaker_until=breaker.until,
             breaker_reason=breaker.reason,
             breaker_since=breaker.since,
+            breaker_outlier=breaker.is_outlier,
             breaker_transitions=dict(self.transitions),
         )
 

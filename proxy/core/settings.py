@@ -12,7 +12,7 @@ from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
-from proxy.core.outlier import EjectionPolicy
+from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.tls import BackendTls, ListenerTls
 from proxy.core.warmup import WarmupPolicy
@@ -153,6 +153,7 @@ class PoolSettings:
     breaker: BreakerPolicy = BreakerPolicy()
     retries: RetryPolicy = RetryPolicy()
     ejection: EjectionPolicy = EjectionPolicy()
+    outlier: OutlierPolicy = OutlierPolicy()
     limits: Limits = Limits()
     hold: HoldPolicy = HoldPolicy()
     send_proxy_protocol: str = ""

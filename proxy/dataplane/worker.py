@@ -236,7 +236,7 @@ class Worker:
         if news.state is BreakerState.OPEN and not pool.may_eject(backend, now):
             return
         self._is_following = True
-        backend.breaker.follow(news.state, news.until, news.reason, now)
+        backend.breaker.follow(news.state, news.until, news.reason, now, outlier=news.outlier)
         self._is_following = False
 
     def _note_panics(self) -> None:

@@ -33,6 +33,10 @@ class Fault(enum.StrEnum):
     """Takes connections and requests, and answers none of them until the fault is lifted."""
     UNWELL = "503"
     """Answers 503 to everything."""
+    SOME = "some"
+    """Answers 503 to every fifth request."""
+    SLOW = "slow"
+    """Answers all but health checks well, ten times as late as usual, and no sooner than after 50 ms."""
     CLOSE = "close"
     """Takes connections and closes them at once, those that are open too."""
     HALF = "half"
@@ -129,9 +133,11 @@ class Backend:
         if request.method not in SAFE_METHODS:
             self._execute(body.decode(errors="replace") or request.headers.get("X-Request-Id", ""))
         fault = await self._fault_of(request)
+        if fault is Fault.SOME:
+            fault = Fault.NONE if self.requests % 5 else Fault.UNWELL
         if fault is Fault.UNWELL:
             return web.Response(status=503, text=f"{self.name} is unwell\n", headers={"X-Backend": self.name})
-        if fault is not Fault.NONE:
+        if fault not in {Fault.NONE, Fault.SLOW}:
             return self._break_off(request, half=fault is Fault.HALF)
         await asyncio.sleep(self._delay_of(request))
         return self._response(request, body)
@@ -162,7 +168,9 @@ class Backend:
         if request.path == HEALTH_PATH:
             return 0.0
         asked_for = request.query.get("ms", "") if request.path == "/slow" else ""
-        return int(asked_for) / 1000 if asked_for.isdecimal() else self.delay
+        if asked_for.isdecimal():
+            return int(asked_for) / 1000
+        return max(10 * self.delay, 0.05) if self.fault is Fault.SLOW else self.delay
 
     def _response(self, request: web.BaseRequest, body: bytes) -> web.Response:
         headers = {"X-Backend": self.name}

@@ -8,6 +8,7 @@ from proxy.config import loads
 from proxy.core.active import FailoverPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.locality import LocalityPolicy
+from proxy.core.outlier import OutlierPolicy
 from proxy.core.settings import PoolSettings
 from proxy.core.warmup import WarmupPolicy
 from tests.config.test_whole_files import Mistakes
@@ -63,6 +64,12 @@ def test_who_decides_on_a_switch_is_what_the_file_says(block: str, expected: Fai
     assert expected == read(EU, "mode: active-passive", f"failover: {block}").failover
 
 
+def test_backends_are_compared_unless_it_is_switched_off() -> None:
+    assert OutlierPolicy() == read(EU).outlier
+    told = read(EU, "outlier: {detect: false, margin: 20%, latency_factor: 5, eject_for: 1m}").outlier
+    assert OutlierPolicy(detect=False, margin=0.2, latency_factor=5.0, eject_for=60.0) == told
+
+
 PASSIVE = "mode: active-passive"
 FOR_MANY = "does nothing in an active-passive pool: one backend serves"
 
@@ -90,6 +97,11 @@ FOR_MANY = "does nothing in an active-passive pool: one backend serves"
         ((PASSIVE, "failover: {failback: {after: 0}}"), ["6:26: pools.app.failover.failback: must be longer than 0"]),
         ((PASSIVE, "balance: random"), [f"6:5: pools.app.balance: {FOR_MANY}"]),
         ((PASSIVE, "slow_start: 1s"), [f"6:5: pools.app.slow_start: {FOR_MANY}"]),
+        ((PASSIVE, "outlier: {}"), [f"6:5: pools.app.outlier: {FOR_MANY}"]),
+        (("outlier: {eject_for: 6m}",), ["5:26: pools.app.outlier.eject_for: 'eject_for' is longer than 'eject_for_max', which is 5m"]),
+        (("outlier: {latency_factor: 1}",), ["5:31: pools.app.outlier.latency_factor: must be from 1.1 to 1000, not 1"]),
+        (("outlier: {margin: 0%}",), ["5:23: pools.app.outlier.margin: must be above 0% and at most 100%, not 0%"]),
+        (("outlier: {detect: no}",), ["5:23: pools.app.outlier.detect: expected true or false, not 'no'"]),
         (("damping: {reuse: many}",), ["5:22: pools.app.damping.reuse: expected a number from 1 to 100000, not 'many'"]),
     ],
 )  # fmt: skip

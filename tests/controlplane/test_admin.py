@@ -64,6 +64,7 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "tier": 1,
             "weight": 1,
             "configured_weight": 1,
+            "weight_share": 1.0,
             "region": "",
             "available": True,
             "reasons": [],

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.breaker import Breaker, BreakerPolicy, Ticket, Transition
-from tests.core.breakers import CLOSED, GOOD, HALF_OPEN, OPEN, POLICY, feed, tripped
+from tests.core.breakers import BAD, CLOSED, GOOD, HALF_OPEN, OPEN, POLICY, feed, tripped
 
 # What other workers say
 
@@ -121,3 +121,29 @@ def test_a_ticket_is_known_by_what_it_says() -> None:
 
 def test_a_breaker_says_what_it_is() -> None:
     assert "<Breaker closed generation=0 consecutive=2>" == repr(feed(Breaker(POLICY, 0.0), "--"))
+
+
+# Ejections
+
+
+def test_an_ejection_opens_it_and_is_told_apart_until_it_is_closed() -> None:
+    breaker = Breaker(BreakerPolicy(), 0.0)
+    breaker.follow(OPEN, 30.0, "it does worse", 0.0, outlier=True)
+    seen = [(breaker.state, breaker.until, breaker.is_outlier)]
+
+    breaker.settle(breaker.admit(30.0), BAD, 31.0)
+    seen.append((breaker.state, breaker.until, breaker.is_outlier))
+    while not breaker.is_closed:
+        breaker.settle(breaker.admit(100.0), GOOD, 100.0)
+
+    assert [(OPEN, 30.0, True), (OPEN, 41.0, True)] == seen
+    assert not breaker.is_outlier
+
+
+def test_what_its_own_traffic_has_opened_is_no_ejection_whatever_others_say() -> None:
+    breaker = Breaker(BreakerPolicy(consecutive=1), 0.0)
+    breaker.settle(breaker.admit(0.0), BAD, 0.0)
+
+    breaker.follow(OPEN, 30.0, "it does worse", 0.0, outlier=True)
+
+    assert (30.0, False) == (breaker.until, breaker.is_outlier)

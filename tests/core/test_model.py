@@ -9,6 +9,7 @@ from proxy.core.health import HealthState
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendState
 from proxy.core.model import Backend, Unavailable
 from proxy.core.settings import BackendSettings
+from proxy.core.warmup import WarmupPolicy
 from tests.core.pools import NOWHERE, trip
 
 SETTINGS = BackendSettings("b0", NOWHERE, weight=2)
@@ -203,3 +204,36 @@ def test_a_report_says_what_the_breaker_does_and_why() -> None:
 
 def test_a_backend_says_what_it_is() -> None:
     assert "<Backend app/b0 in_flight=0 ready up>" == repr(make())
+
+
+def test_an_ejection_is_shown_as_what_it_is() -> None:
+    backend = make()
+
+    backend.breaker.follow(BreakerState.OPEN, 30.0, "it does worse", 0.0, outlier=True)
+
+    assert Unavailable.OUTLIER is backend.unavailable(0.0)
+    assert [False, True] == [backend.may_be_tried(at) for at in (29.0, 30.0)]
+    assert backend.counts(0).breaker_outlier
+
+
+def test_who_does_worse_has_less_weight() -> None:
+    backend = make()
+
+    backend.heed(BackendState(weight=8, share=0.25))
+    backend.weigh(WarmupPolicy(), 0.0)
+
+    assert 2.0 == backend.weight
+
+
+def test_who_stands_by_gets_nothing_not_even_in_panic_and_may_take_over_if_it_is_well() -> None:
+    backend = make()
+    backend.heed(BackendState(standby=True))
+
+    assert Unavailable.STANDBY is backend.unavailable(0.0)
+    assert (False, True) == (backend.may_be_tried_in_panic(), backend.may_take_over(0.0))
+    backend.heed(BackendState(standby=True, health=HealthState.DOWN))
+    assert (Unavailable.STANDBY, False) == (backend.unavailable(0.0), backend.may_take_over(0.0))
+    backend.heed(BackendState(standby=True, admin=AdminState.DRAIN))
+    assert (Unavailable.DRAIN, False) == (backend.unavailable(0.0), backend.may_take_over(0.0))
+    backend.heed(BackendState())
+    assert not backend.may_take_over(0.0)

@@ -210,3 +210,24 @@ def test_a_file_of_addresses_is_there_only_when_it_is_whole(tmp_path: Path) -> N
     tell(str(tmp_path / "addresses.json"), "{}")
 
     assert {"addresses.json": "{}"} == {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+
+async def test_a_backend_in_a_brown_out_fails_a_fifth_of_its_requests(connect: Connect, backend: Backend) -> None:
+    await backend.set_fault(Fault.SOME, spares_health=True)
+    connection = await connect()
+
+    statuses = [(await connection.ask(GET))[0] for _ in range(20)]
+
+    assert (16, 4) == (statuses.count(200), statuses.count(503))
+
+
+async def test_a_slow_backend_takes_its_time_and_has_a_quick_health_path(connect: Connect, backend: Backend) -> None:
+    await backend.set_fault(Fault.SLOW, spares_health=True)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    answered = await (await connect()).ask(HEALTH)
+    between = loop.time()
+    await (await connect()).ask(GET)
+
+    assert (200, b"ok\n") == answered
+    assert between - began < 0.05 <= loop.time() - between

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from proxy.controlplane.change import TOLD, Change
+from proxy.controlplane.governor import Refused
 from proxy.controlplane.records import BackendRecord
 from proxy.controlplane.registry import Registry
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe
-from proxy.core.messages import AdminState, BackendState, BreakerNews, Report
+from proxy.core.messages import AdminState, BackendState, BreakerNews, Report, Snapshot
 from proxy.core.settings import Settings
 from tests.sim.backends import ScriptedBackend
 from tests.sim.timeline import Timeline
@@ -44,7 +47,10 @@ class Supervision:
         self._timeline = timeline
         self._rng = rng
         self._rounds = dict.fromkeys(backends, 0)
+        self.changes: list[tuple[float, Change]] = []
+        """Everything that changed, and when."""
         self.workers: Sequence[Supervised] = ()
+        self.registry.told = lambda: [worker.number for worker in self.workers]
 
     def begin(self, workers: Sequence[Supervised]) -> None:
         self.workers = workers
@@ -52,6 +58,7 @@ class Supervision:
             self._probe_in(record, record.health.policy.first_delay(self._rng))
         for worker in workers:
             self._timeline.after(REPORT, partial(self._hear, worker))
+        self._timeline.after(REPORT, self._round)
 
     def _tell(self, order: Callable[[Supervised], None], but: int | None = None) -> None:
         for worker in self.workers:
@@ -76,8 +83,7 @@ class Supervision:
         self._timeline.after(duration, partial(self._probed, record, Probe(now + duration, ok, duration, "")))
 
     def _probed(self, record: BackendRecord, probe: Probe) -> None:
-        if self.registry.take_probe(record.key, probe):
-            self._publish()
+        self._carry_out(self.registry.take_probe(record.key, probe))
         is_disputed = record.breaker().state is not BreakerState.CLOSED
         if probe.ok and is_disputed:
             self._tell(lambda worker: worker.probe_passed(record.settings.name))
@@ -86,9 +92,30 @@ class Supervision:
             delay = min(delay, record.health.policy.fast_interval)
         self._probe_in(record, delay)
 
+    def _round(self) -> None:
+        """What follows from the passing of time."""
+        now = self._timeline.now
+        self._carry_out(self.registry.tick(now) + self.registry.compare(now))
+        self._timeline.after(REPORT, self._round)
+
+    def _carry_out(self, changes: list[Change]) -> None:
+        self.changes += [(self._timeline.now, change) for change in changes]
+        for news in [change.news for change in changes if change.news is not None]:
+            self._tell(partial(_follow, news))
+        if any(change.subject in TOLD for change in changes):
+            self._publish()
+
     def _publish(self) -> None:
-        states = self.registry.snapshot().backends
-        self._tell(lambda worker: worker.heed(states))
+        snapshot = self.registry.snapshot()
+        self._tell(lambda worker: self._take_snapshot(worker, snapshot))
+
+    def _take_snapshot(self, worker: Supervised, snapshot: Snapshot) -> None:
+        """The worker acts on it, and says so; that takes its time too."""
+        worker.heed(snapshot.backends)
+        self._timeline.after(DELAY, partial(self._heard, worker.number, snapshot.version))
+
+    def _heard(self, worker: int, version: int) -> None:
+        self._carry_out(self.registry.heard(worker, version, self._timeline.now))
 
     # What workers and people say
 
@@ -99,17 +126,26 @@ class Supervision:
     def _take(self, news: BreakerNews) -> None:
         if self.registry.is_worth_relaying(news):
             self._tell(lambda worker: worker.follow(news), but=news.worker)
-        self.registry.take_breaker_news(news)
+        self._carry_out(self.registry.take_breaker_news(news))
         if news.state is BreakerState.OPEN:
             record = self.registry.pools[news.pool].backends[news.backend]
             self._probe_in(record, record.health.policy.fast_interval)
 
     def _hear(self, worker: Supervised) -> None:
-        self.registry.take_report(worker.report())
+        self._carry_out(self.registry.take_report(worker.report()))
         self._timeline.after(REPORT, partial(self._hear, worker))
 
     def set_admin(self, name: str, state: AdminState) -> None:
         """A person decides."""
         pool = next(iter(self.registry.pools.values()))
-        if self.registry.set_admin(pool.backends[name], state, self._timeline.now):
-            self._publish()
+        self._carry_out(self.registry.set_admin(pool.backends[name], state, self._timeline.now))
+
+    def order(self, name: str) -> None:
+        """A person has this one be active."""
+        pool = next(iter(self.registry.pools.values()))
+        with contextlib.suppress(Refused):
+            self._carry_out(self.registry.order(pool, name, self._timeline.now))
+
+
+def _follow(news: BreakerNews, worker: Supervised) -> None:
+    worker.follow(news)

@@ -96,7 +96,7 @@ class Worker:
         if news.state is BreakerState.OPEN and not self.pool.may_eject(backend, self._timeline.now):
             return
         self._is_following = True
-        backend.breaker.follow(news.state, news.until, news.reason, self._timeline.now)
+        backend.breaker.follow(news.state, news.until, news.reason, self._timeline.now, outlier=news.outlier)
         self._is_following = False
 
     def _breaker_changed(self, backend: Backend, change: Transition) -> None:
