@@ -24,6 +24,7 @@ from proxy.core.settings import (
     PoolSettings,
     RouteSettings,
     Settings,
+    Timeouts,
 )
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.reception import Arrival
@@ -35,7 +36,8 @@ NOWHERE = Address("192.0.2.1", 80)
 CLIENT = ("192.0.2.9", 4711)
 SERVER = ("192.0.2.1", 80)
 UNMOVED = BreakerPolicy(consecutive=1_000_000, min_requests=1_000_000)
-ONCE = RetryPolicy(attempts=1)
+ONCE = RetryPolicy(attempts=1, unsafe_reuse=1e6)
+"""A connection is reused however long this machine took."""
 
 
 class Connecting:
@@ -217,7 +219,13 @@ class Plane:
         self.worker = Worker(0, self.loop, random.Random(0))
         limits = limits or Limits()
         names = ("one", "two", "three")[:backends]
-        policies = {"breaker": UNMOVED, "retries": ONCE, "limits": limits, **policies}
+        policies = {
+            "breaker": UNMOVED,
+            "retries": ONCE,
+            "limits": limits,
+            "timeouts": Timeouts(backend_idle=1e6),
+            **policies,
+        }
         settings = Settings(
             (),
             (PoolSettings("app", tuple(BackendSettings(name, NOWHERE) for name in names), **policies),),
