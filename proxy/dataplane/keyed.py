@@ -305,7 +305,7 @@ async def status_of_write(worker: Worker, request: RequestHead) -> Answer:
         head, body = report(queued)
     except StoreError:
         head, body = unknown()
-    return Answer(ResponseHead(head, CHECKED), [body], b"")
+    return Answer(ResponseHead(head, CHECKED), [] if request.method == b"HEAD" else [body], b"")
 
 
 DENIALS = {

@@ -399,6 +399,13 @@ def test_a_field_is_found_by_its_name_and_keeps_its_bytes() -> None:
     assert got.field(b"x-ten") is None
 
 
+def test_all_values_of_a_field_are_found_in_order_whatever_its_case() -> None:
+    got = request("POST", "/", "Idempotency-Key: a ", "idempotency-key:b", "Idempotency-Keys: c")
+
+    assert [b"a", b"b"] == got.fields(b"idempotency-key")
+    assert [] == got.fields(b"authorization")
+
+
 def test_a_cookie_is_found_by_its_name() -> None:
     got = head("GET / HTTP/1.1", "Cookie: a=1; fo=x=y ;b=2")
 

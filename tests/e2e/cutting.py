@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import sys
 from pathlib import Path
@@ -63,8 +64,9 @@ class Book:
 class CuttingBackend:
     """In the test's own process: everything but dying."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, tls: ssl.SSLContext | None = None) -> None:
         self._name = name
+        self._tls = tls
         self._book = Book(path, name)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -73,7 +75,7 @@ class CuttingBackend:
         """Bytes of the longest request."""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.address = "{}:{}".format(*self._server.sockets[0].getsockname())
         return self
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.e2e.client import Answer, BrokenOffError, Client, request
 from tests.e2e.cutting import ANSWER, BODY, CuttingBackend
 from tests.e2e.rig import Proxy, Rig
@@ -182,6 +183,25 @@ async def test_a_backend_that_is_killed_at_any_byte_executes_no_write_twice(rig:
         proxy = await start(rig, backends, workers)
         await measure(proxy, book)
         writes = cuts(("kill",), 520)
+        shop = Shop(proxy, key=key)
+        await shop.send_all(writes)
+
+    judge(shop, writes, book, key=key)
+    print(f"{len(writes)} writes, {sum(map(len, shop.told.values()))} answers")
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["key", "no-key"])
+async def test_over_tls_too_a_backend_that_cuts_at_any_byte_executes_no_write_twice(rig: Rig, key: bool) -> None:  # noqa: FBT001
+    """What is written there lies in OpenSSL's memory first, and counts as sent all the same."""
+    book = rig.folder / "book"
+    book.mkdir()
+    authority = Authority(rig.folder / "ca")
+    tls = authority.issue().context()
+    async with CuttingBackend("one", book, tls) as one, CuttingBackend("two", book, tls) as two:
+        backends = [f"https://{backend.address}" for backend in (one, two)]
+        proxy = await start(rig, backends, 1, tls={"ca": str(authority.cert)})
+        await measure(proxy, book)
+        writes = cuts(("rst", "fin"), max(one.longest, two.longest))
         shop = Shop(proxy, key=key)
         await shop.send_all(writes)
 

@@ -210,6 +210,17 @@ async def test_a_status_url_can_not_be_guessed_and_tells_nobody_of_others(rig: R
     assert "secret" not in proxy.log
 
 
+async def test_a_status_url_may_be_asked_for_its_head_alone(rig: Rig, port: int) -> None:
+    proxy = await start(rig, f"127.0.0.1:{port}")
+    client = await rig.connect(proxy.address)
+    accepted = await pay(client, "k")
+
+    head = await client.ask("HEAD", str(accepted.field("location")))
+    after = await client.ask("GET", str(accepted.field("location")))
+
+    assert (200, b"", 200) == (head.status, head.body, after.status)
+
+
 async def test_the_api_and_status_show_what_waits(rig: Rig, port: int) -> None:
     proxy = await start(rig, f"127.0.0.1:{port}")
     client = await rig.connect(proxy.address)
