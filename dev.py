@@ -27,7 +27,7 @@ DEV = "requirements-dev.lock"
 VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 """The Pythons for which every locked package has a wheel."""
 COMPILED = "build/compiled"
-FAST_TESTS = ["tests/core", "tests/sim", "tests/config", "tests/dataplane"]
+FAST_TESTS = ["tests/core", "tests/sim", "tests/config", "tests/dataplane", "tests/ledger"]
 WIRE_TESTS = "tests/e2e/wire"
 """Real processes, but nothing that depends on their speed."""
 

@@ -31,8 +31,8 @@ class Keeper:
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self.trouble = ""
-        """Why the last round failed; empty if it did not."""
+        self.problem = ""
+        """What is wrong with the ledger, as of the last round; empty if nothing is."""
 
     def obey(self, settings: Settings) -> None:
         """Look after the ledger from now on, where these settings need one. Once begun, it goes on."""
@@ -57,8 +57,10 @@ class Keeper:
         try:
             self._tell(await asyncio.to_thread(upkeep.run, time.time()))
         except StoreError as error:
-            if not self.trouble:
+            if not self.problem:
                 say(log, logging.ERROR, "the ledger can't be looked after", error=error)
-            self.trouble = str(error) or "failed"
+            self.problem = f"the ledger of keyed writes fails: {error}"
         else:
-            self.trouble = ""
+            if self.problem:
+                say(log, logging.INFO, "the ledger can be looked after again")
+            self.problem = ""

@@ -297,7 +297,7 @@ class Supervisor:
 
     def problems(self) -> list[str]:
         """What is wrong with the proxy itself."""
-        return [self._memory.problem] if self._memory.problem else []
+        return [problem for problem in (self._memory.problem, self._keeper.problem) if problem]
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         """Carry out the administrator's intent."""
