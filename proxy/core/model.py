@@ -85,7 +85,7 @@ class Backend:
         self.standby = False
         self.readmitted_at = -inf
         # As `weigh` has worked out
-        self.weight: float = settings.weight
+        self.weight = float(settings.weight)
         # By this worker's own traffic
         self.in_flight = 0
         self.requests = 0
@@ -152,7 +152,8 @@ class Backend:
         """Take over what a Snapshot says."""
         self.admin = state.admin
         self.health = state.health
-        self._base_weight = self.weight = self.settings.weight if state.weight is None else state.weight
+        self._base_weight = self.settings.weight if state.weight is None else state.weight
+        self.weight = float(self._base_weight)
         self.damped_until = state.damped_until
         self.standby = state.standby
         self._share = state.share
@@ -161,7 +162,7 @@ class Backend:
 
     def weigh(self, warmup: WarmupPolicy, now: float) -> float:
         """Work out the weight that counts at `now`; when to do so again."""
-        self.weight = self._base_weight if self._share == 1.0 else self._base_weight * self._share
+        self.weight = self._base_weight * self._share
         readmitted_at = max(self.readmitted_at, self.damped_until)
         next_step = warmup.next_step(readmitted_at, now)
         if next_step < inf:
@@ -176,7 +177,8 @@ class Backend:
     def obey(self, settings: BackendSettings, breaker: BreakerPolicy, now: float, workers: int) -> None:
         """Follow other settings for the same address. State, counts and what is in flight stay."""
         self.settings = settings
-        self._base_weight = self.weight = settings.weight
+        self._base_weight = settings.weight
+        self.weight = float(settings.weight)
         self.max_in_flight = _share_of(settings.max_in_flight, workers)
         self.turn = 0.0
         self.breaker.obey(breaker, now)
