@@ -43,6 +43,7 @@ from proxy.core.messages import (
     Applied,
     BreakerNews,
     Heard,
+    LastCall,
     Message,
     PoolNews,
     ProbePassed,
@@ -56,6 +57,8 @@ from proxy.logs import say
 
 log = logging.getLogger(__name__)
 
+LAST_MOMENT = 1.0
+"""Seconds in which idle connections may ask once more after a TERM, and are told with the answer that they close."""
 QUICK_DRAIN = 3.0
 """Seconds that requests in flight have after Ctrl-C."""
 FIRST_ROUND = 5.0
@@ -171,12 +174,16 @@ class Supervisor:
     async def _wind_down(self) -> None:
         """Let others notice that we go, take nothing new, finish what runs."""
         self.notifier.stopping()
+        self.fleet.tell(LastCall())
         delay, timeout = self._drain_times()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurrying.wait(), delay)
         self._close_listeners()
-        self.predecessors.drain(timeout, closes_idle=True)
-        await asyncio.gather(self.fleet.drain(timeout), self.predecessors.ended())
+        patience = 0.0 if self._is_quick else min(LAST_MOMENT, timeout)
+        self.predecessors.drain(timeout, closes_idle=not patience)
+        closing = self._loop.call_later(patience, lambda: self.predecessors.drain(timeout - patience, closes_idle=True))
+        await asyncio.gather(self.fleet.drain(timeout, patience), self.predecessors.ended())
+        closing.cancel()
         say(log, logging.INFO, "stopped")
 
     def _close_listeners(self) -> None:

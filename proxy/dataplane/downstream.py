@@ -21,6 +21,7 @@ from proxy.core import answers
 from proxy.core.grammar import END_OF_HEAD, check_begun, without_empty_lines
 from proxy.core.headers import Forwarding
 from proxy.core.http1 import RequestHead
+from proxy.dataplane.ending import has_unread
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.introduction import origin_of
 from proxy.dataplane.pause import PAUSE
@@ -325,7 +326,9 @@ class Downstream(asyncio.Protocol):
             raise RequestError(408, "the head did not come in time")
         if self.has_ended and not (self.is_write_paused and self.buffer):
             return True
-        return self.is_gone or self.is_expired or (self.worker.closes_idle and not self.buffer)
+        if self.is_gone or self.is_expired:
+            return True
+        return self.worker.closes_idle and not self.buffer and not has_unread(self.transport)
 
     def _check_start(self, buffer: bytes) -> None:
         """Look at a head that is not whole; the limits hold while reading."""

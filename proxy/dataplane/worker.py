@@ -128,7 +128,7 @@ class Worker:
         for introduced in self.introduced:
             introduced.leave(client)
         if self.is_draining and not self.connections:
-            self.ending.hurry()
+            self.ending.look()
 
     def route(self, request: RequestHead) -> Route:
         """The Route that takes this request. Raises RequestError if there is none, or if it goes round in a circle."""

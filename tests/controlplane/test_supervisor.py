@@ -14,6 +14,7 @@ from proxy.core.messages import (
     BackendState,
     BreakerNews,
     Drain,
+    LastCall,
     PoolNews,
     Snapshot,
     Started,
@@ -255,7 +256,8 @@ async def test_stopping_drains(stage: Stage, make: Make) -> None:
     supervisor, workers = await stage.serve(make.settings(workers=2, drain_timeout=20.0))
     supervisor.stop()
 
-    assert [Drain(20.0)] * 2 == [await worker.hear_a(Drain) for worker in workers]
+    assert [LastCall()] * 2 == [await worker.hear_a(LastCall) for worker in workers]
+    assert [Drain(20.0, closes_idle=False)] * 2 == [await worker.hear_a(Drain) for worker in workers]
     assert (503, "draining") == await readiness(stage, supervisor)
     for worker in workers:
         worker.end()
@@ -344,7 +346,19 @@ async def test_signals_stop_it(stage: Stage, make: Make) -> None:
     os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)
 
-    assert Drain(20.0) == await worker.hear_a(Drain)
+    assert Drain(20.0, closes_idle=False) == await worker.hear_a(Drain)
+
+
+async def test_idle_connections_are_closed_after_a_last_moment(
+    stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.controlplane.supervisor.LAST_MOMENT", 0.25)
+    supervisor, [worker] = await stage.serve(make.settings(drain_timeout=20.0))
+
+    supervisor.stop()
+
+    assert Drain(20.0, closes_idle=False) == await worker.hear_a(Drain)
+    assert Drain(19.75, closes_idle=True) == await worker.hear_a(Drain)
 
 
 async def test_the_final_counts_of_a_worker_are_taken(stage: Stage, make: Make) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 
 import pytest
 
-from proxy.core.messages import Snapshot
+from proxy.core.messages import LastCall, Snapshot
 from proxy.core.settings import Address, ListenerSettings, RouteSettings, Settings, StaticAnswer
 from proxy.dataplane.worker import Worker
 
@@ -114,4 +115,52 @@ async def test_a_connection_that_was_accepted_just_before_is_served(worker: Work
         client.close()
     writer.close()
     reader.feed_eof()
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+
+
+async def test_a_last_call_tells_clients_to_go_and_lets_others_come(worker: Worker) -> None:
+    reader, writer = await connect(worker)
+
+    worker.heed(LastCall())
+    writer.write(REQUEST)
+    told = await answer(reader)
+    _, newcomer = await connect(worker)
+
+    assert b"connection: close" in told
+    assert b"" == await asyncio.wait_for(reader.read(), PATIENCE)
+    assert not worker.is_draining
+    writer.close()
+    newcomer.close()
+
+
+async def test_a_request_that_has_come_and_is_not_read_yet_is_answered(worker: Worker) -> None:
+    """The order to close comes in the same turn of the loop, before the connection is looked at."""
+    reader, writer = await connect(worker)
+    client = writer.get_extra_info("socket").fileno()
+    os.write(client, REQUEST)
+
+    worker.ending.begin(60.0, closes_idle=True)
+    told = await answer(reader)
+
+    assert b"connection: close" in told
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+    writer.close()
+
+
+async def test_who_waits_in_the_queue_at_the_end_is_answered_and_told_that_it_closes(worker: Worker) -> None:
+    """Though the last connection of all others has gone by then."""
+    address = worker.reception.doors[0]._sock.getsockname()
+    _, gone = await connect(worker)
+    worker.ending.begin(60.0, closes_idle=False)
+    gone.close()
+    while worker.connections:  # noqa: ASYNC110 - nobody tells when a transport has noticed
+        await asyncio.sleep(0)
+    with socket.create_connection(address) as client:
+        client.sendall(REQUEST)
+        client.setblocking(False)
+        seen = b""
+        while data := await asyncio.wait_for(worker.loop.sock_recv(client, 65536), PATIENCE):
+            seen += data
+
+    assert b"connection: close" in seen.lower()
     await asyncio.wait_for(worker.done.wait(), PATIENCE)

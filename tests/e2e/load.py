@@ -18,7 +18,7 @@ from tests.e2e.client import Answer, BrokenOffError, Client, request
 RATE = 150.0
 """Requests a second: enough to notice a failure within milliseconds, little enough for a busy machine."""
 CONNECTIONS = 12
-"""Kept-alive connections, so many that every worker has some."""
+"""Kept-alive connections, so many that every worker has some, and few enough that each is used often."""
 GIVE_UP = 10.0
 """Seconds after which a client gives up."""
 
@@ -126,8 +126,10 @@ class Load:
         except BaseException:
             client.close()
             raise
-        if client.is_usable:
+        if client.is_usable and len(self._idle) < CONNECTIONS:
             self._idle.append(client)
+        else:
+            client.close()
         return answer
 
     async def _connection(self) -> Client:

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from itertools import pairwise
 from typing import Any
 
+from tests.e2e.client import Client
 from tests.e2e.load import Load
-from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig, until
+from tests.e2e.long import LongLived, long_backend, routes
+from tests.e2e.rig import NAMES, POLICIES, Rig, until
+from tests.e2e.test_processes import counters, went_back
+from tests.e2e.test_replace import counted
 
 RELOADS = 20
 
 Json = dict[str, Any]
-Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-async def counters(proxy: Proxy) -> Series:
-    """Every series that may only grow."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for sample in await proxy.admin.samples()
-        if sample.name.endswith(("_total", "_bucket", "_count", "_sum"))
-    }
-
-
-def went_back(history: list[Series]) -> list[str]:
-    """Series that fell or vanished."""
-    return [
-        f"{key}: {value} → {after.get(key)}"
-        for before, after in pairwise(history)
-        for key, value in before.items()
-        if after.get(key, -1.0) < value
-    ]
 
 
 def pools(rig: Rig, *names: str, **policies: Any) -> Json:
@@ -40,23 +23,52 @@ def pools(rig: Rig, *names: str, **policies: Any) -> Json:
     return {"app": {**POLICIES, "backends": chosen, **policies}}
 
 
-async def test_reloads_under_load_cost_no_request(rig: Rig) -> None:
-    """Each of them takes another backend out, and changes timeouts, limits and routes."""
-    proxy = await rig.start()
-    history = []
-    async with Load(proxy.address) as load:
-        for number in range(RELOADS):
-            names = [name for name in NAMES if name != NAMES[number % 3]]
-            timeouts = POLICIES["timeouts"] | {"stall": f"{10 + number}s"}
-            routes = [{"name": f"extra-{number}", "match": {"path": "/nowhere"}, "pool": "app"}, {"pool": "app"}]
-            await proxy.reload(pools=pools(rig, *names, timeouts=timeouts), routes=routes)
-            await load.answered(15)
-            history.append(await counters(proxy))
+async def test_twenty_reloads_under_load_cost_nothing(rig: Rig) -> None:
+    """No request, no WebSocket, no download, no count; no write is executed twice.
 
+    Each of them takes another backend out, brings one back, and changes timeouts and routes.
+    """
+    await rig.start_backends(*NAMES)
+    history = []
+    async with long_backend() as backend:
+        proxy = await rig.start_proxy(routes(backend, {"pools": pools(rig, *NAMES)}))
+        async with LongLived(proxy.address) as long, Load(proxy.address) as load:
+            for number in range(RELOADS):
+                names = [name for name in NAMES if name != NAMES[number % 3]]
+                timeouts = POLICIES["timeouts"] | {"stall": f"{10 + number}s"}
+                config = routes(backend, {"pools": pools(rig, *names, timeouts=timeouts)})
+                config["routes"].insert(0, {"name": f"extra-{number}", "match": {"path": "/no"}, "pool": "app"})
+                await proxy.reload(**config)
+                await load.answered(15)
+                history.append(await counters(proxy))
+            await long.moved(3)
+        broken = long.broken
+        await counted(proxy, len(load.records))
+        history.append(await counters(proxy))
+
+    assert [] == broken
     assert ([], []) == (load.failed("GET"), load.failed("POST"))
     assert {} == {write: times for write, times in rig.executions().items() if times > 1}
     assert [] == went_back(history)
     assert RELOADS == await proxy.admin.counter("failover_config_reloads_total", result="success")
+    assert 0 == await proxy.admin.counter("failover_worker_restarts_total")
+    assert 0 == await proxy.admin.counter("failover_backend_in_flight")
+
+
+async def test_what_is_under_way_on_a_route_that_is_removed_goes_on_to_its_end(rig: Rig) -> None:
+    await rig.start_backends("red")
+    async with long_backend() as backend:
+        proxy = await rig.start_proxy(routes(backend, {"pools": pools(rig, "red")}))
+        async with LongLived(proxy.address, sockets=4, downloads=4) as long:
+            await proxy.reload(pools=pools(rig, "red"), routes=[{"pool": "app"}])
+            await long.moved(15)
+            in_flight = await proxy.admin.counter("failover_backend_in_flight", pool="long")
+        newcomer = await Client.connect(proxy.address)
+        async with newcomer:
+            answer = await newcomer.ask("GET", "/long/download")
+
+    assert ([], 8) == (long.broken, in_flight)
+    assert "red" == answer.backend
 
 
 async def test_a_bad_file_changes_nothing_and_says_where_it_is_wrong(rig: Rig) -> None:
