@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.controlplane.difference import Difference, difference
+from proxy.controlplane.fleet import Fleet
 from proxy.controlplane.notify import Notifier
+from proxy.controlplane.registry import Registry
 from proxy.controlplane.sockets import StartError
 from proxy.core.settings import Settings
 from proxy.logs import say
@@ -64,9 +66,8 @@ class NotNow(Exception):  # noqa: N818 - says when
 class Owner(Protocol):
     """What a Reloader asks of the supervisor."""
 
-    @property
-    def settings(self) -> Settings:
-        """Those in force."""
+    registry: Registry
+    fleet: Fleet
 
     @property
     def notifier(self) -> Notifier:
@@ -82,12 +83,6 @@ class Owner(Protocol):
 
     def obey(self, settings: Settings) -> int:
         """Put these in force; the version under which workers will say that they have. Raises StartError."""
-
-    def late(self, version: int) -> list[int]:
-        """The workers that serve and have not taken this version of the settings."""
-
-    def count_reload(self, result: str) -> None:
-        """For the metric."""
 
 
 class Reloader:
@@ -144,7 +139,7 @@ class Reloader:
             try:
                 return await self._carry_out(self._read)
             except Rejected as rejected:
-                self._owner.count_reload("failure")
+                self._owner.registry.reloads["failure"] += 1
                 say(log, logging.WARNING, "reload rejected: nothing has changed", mistakes=len(rejected.faults))
                 for fault in rejected.faults:
                     say(log, logging.WARNING, "mistake in the config", text=fault)
@@ -152,7 +147,7 @@ class Reloader:
             except NotNow:
                 raise
             except Exception:
-                self._owner.count_reload("failure")
+                self._owner.registry.reloads["failure"] += 1
                 raise
             finally:
                 if self._owner.ready.is_set() and not self._owner.is_stopping:
@@ -161,7 +156,7 @@ class Reloader:
     async def _carry_out(self, read: Reader) -> Json:
         clock = asyncio.get_running_loop().time
         began = clock()
-        before = self._owner.settings
+        before = self._owner.registry.settings
         settings = await asyncio.to_thread(read, before)
         if self._owner.is_stopping:
             raise NotNow("the proxy is draining")
@@ -173,7 +168,7 @@ class Reloader:
             raise Rejected([Fault(str(error))]) from None
         late = await self._wait(version)
         seconds = clock() - began
-        self._owner.count_reload("success")
+        self._owner.registry.reloads["success"] += 1
         self._log(found, seconds, late)
         timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
         return {"changed": bool(found), **timing, "late_workers": late, **found.document()}
@@ -194,7 +189,7 @@ class Reloader:
         """Wait for all workers; those that have not taken the settings in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(APPLIED_WITHIN):
-                while self._owner.late(version):
+                while self._owner.fleet.late(version):
                     self._news.clear()
                     await self._news.wait()
-        return self._owner.late(version)
+        return self._owner.fleet.late(version)

@@ -276,14 +276,6 @@ class Supervisor:
         self.fleet.follow(numbers, version, settings.replaced_timeout)
         return version
 
-    def late(self, version: int) -> list[int]:
-        """The workers that serve and have not taken this version of the settings."""
-        return self.fleet.late(version)
-
-    def count_reload(self, result: str) -> None:
-        """For the metric."""
-        self.registry.reloads[result] += 1
-
     # What the admin endpoint asks
 
     async def reload(self) -> Json:
