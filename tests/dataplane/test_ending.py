@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,13 +19,15 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
-async def worker() -> Worker:
+async def worker() -> AsyncIterator[Worker]:
     """Answers every request by itself."""
     worker = Worker(0, asyncio.get_running_loop(), random.Random(1))
     route = RouteSettings("all", answer=StaticAnswer(body="hello"))
     worker.heed(Snapshot(1, 1, Settings((ListenerSettings("web", Address("127.0.0.1", 0)),), (), (route,)), {}))
     worker.reception.open("web", socket.create_server(("127.0.0.1", 0)))
-    return worker
+    yield worker
+    worker.ending.begin(0.0, closes_idle=True)
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
 
 
 async def connect(worker: Worker) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
