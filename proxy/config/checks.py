@@ -42,7 +42,7 @@ class Reading:
 
     def has(self, *path: str | int) -> bool:
         """Whether the file has this key."""
-        return self.document.locate(path)[0] == path
+        return self.document.has(path)
 
     def is_sure(self, *path: str | int) -> bool:
         """Whether all that is at a path and below it could be read."""

@@ -16,6 +16,8 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_NUMERIC = frozenset("+-.0123456789")
+"""What a number may begin with; most texts do not, and need not be compared with all its forms."""
 # No longer than any number that a config needs: int() and float() refuse or blur thousands of digits.
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _OCTAL = re.compile(r"0o[0-7]{1,30}")
@@ -41,6 +43,8 @@ def resolve(text: str) -> Scalar:
     """What a plain (unquoted) scalar means in YAML 1.2: `no`, `12:30` and `2026-11-21` are text, `010` is ten."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _NUMERIC:
+        return text
     if _INT.fullmatch(text):
         return int(text)
     if _OCTAL.fullmatch(text) or _HEX.fullmatch(text):

@@ -83,6 +83,19 @@ class Document:
             found.append(part)
         return tuple(found), *(place if at_key else (node.line, node.column))
 
+    def has(self, path: Path) -> bool:
+        """Whether all of a path is in the file."""
+        node = self.root or Node(1, 1, None)
+        for part in path:
+            value = node.value
+            if isinstance(value, dict) and part in value:
+                node = value[str(part)]
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                node = value[part]
+            else:
+                return False
+        return True
+
     def keys(self, key: str) -> Collection[str]:
         """The keys of a map at the top of the file; none where there is no such map."""
         top = self.root.value if self.root else None

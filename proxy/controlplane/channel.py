@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 from proxy.core.messages import BreakerNews, Decoder, Drain, Message, RoutePart, Snapshot, ToAll, encode
@@ -23,22 +23,34 @@ UNSENT_MAX = 65536
 """Bytes that wait in the socket's buffer before messages are kept back."""
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedRoutes:
+    """Very many Routes as messages of a few each."""
+
+    routes: tuple[RouteSettings, ...] = ()
+    version: int = 0
+    parts: tuple[bytes, ...] = ()
+
+    def following(self, routes: tuple[RouteSettings, ...]) -> EncodedRoutes:
+        """Those of other Routes; the same where they are the same. It takes a while: 100 ms for 10,000."""
+        if routes is self.routes or len(routes) <= PART:
+            return self
+        version = self.version + 1
+        cuts = range(0, len(routes), PART)
+        parts = tuple(encode(RoutePart(version, cut == 0, routes[cut : cut + PART])) for cut in cuts)
+        return EncodedRoutes(routes, version, parts)
+
+
 class RouteBook:
-    """Very many Routes as messages of a few each, encoded once for all workers."""
+    """The Routes as all workers are sent them, encoded once."""
 
     def __init__(self) -> None:
-        self._routes: tuple[RouteSettings, ...] = ()
-        self._encoded: list[bytes] = []
-        self.version = 0
+        self.encoded = EncodedRoutes()
 
-    def parts(self, routes: tuple[RouteSettings, ...]) -> list[bytes]:
-        """The messages; after it `version` is that of these Routes."""
-        if routes is not self._routes:
-            self._routes = routes
-            self.version += 1
-            cuts = range(0, len(routes), PART)
-            self._encoded = [encode(RoutePart(self.version, cut == 0, routes[cut : cut + PART])) for cut in cuts]
-        return self._encoded
+    def of(self, routes: tuple[RouteSettings, ...]) -> EncodedRoutes:
+        """The messages for these Routes."""
+        self.encoded = self.encoded.following(routes)
+        return self.encoded
 
 
 class Channel(asyncio.Protocol):
@@ -93,11 +105,11 @@ class Channel(asyncio.Protocol):
         settings = message.settings
         if settings is None or len(settings.routes) <= PART:
             return message
-        parts = self._book.parts(settings.routes)
-        if self._routes_sent != self._book.version:
-            self._routes_sent = self._book.version
-            transport.writelines(parts)
-        return replace(message, settings=replace(settings, routes=()), routes_version=self._book.version)
+        encoded = self._book.of(settings.routes)
+        if self._routes_sent != encoded.version:
+            self._routes_sent = encoded.version
+            transport.writelines(encoded.parts)
+        return replace(message, settings=replace(settings, routes=()), routes_version=encoded.version)
 
     def _flush(self, transport: asyncio.WriteTransport) -> None:
         """Send what was kept back, the Snapshot first, until the worker stops reading again."""

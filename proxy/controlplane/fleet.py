@@ -30,7 +30,7 @@ class Fleet:
     def __init__(
         self, listeners: Sequence[BoundListener], count: int, owner: Owner, command: Sequence[str] = COMMAND
     ) -> None:
-        self._memory, self._book = SharedMemory(), RouteBook()
+        self._memory, self.book = SharedMemory(), RouteBook()
         self._listeners = listeners
         self._command = command
         self._owner = owner
@@ -40,7 +40,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _place(self, number: int) -> Worker:
-        return Worker(number, self._listeners, self._command, self._owner, memory=self._memory, book=self._book)
+        return Worker(number, self._listeners, self._command, self._owner, memory=self._memory, book=self.book)
 
     def __repr__(self) -> str:
         return f"<Fleet {self.workers}>"
