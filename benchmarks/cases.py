@@ -1,4 +1,4 @@
-"""What is measured, as data. How: `steady`, `memory`, `failover`. In which words it is shown: `report`."""
+"""What is measured, as data. How: `steady`, `memory`, `failover`, `reload`. In which words it is shown: `report`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,28 @@ class FailoverCase:
         return ("failed", "failed_writes", "duplicates", "gap_ms", "p999_ms", "max_ms", "requests")
 
 
-Case = LoadCase | MemoryCase | FailoverCase
+@dataclass(frozen=True, slots=True)
+class ReloadCase:
+    """The config is changed and read anew, again and again, under a fixed rate of GETs."""
+
+    name: str
+    title: str
+    routes: int
+    requests: str
+    """A name that `traffic.requests_of` knows."""
+    rate: float = 1000.0
+    reloads: int = 5
+    seconds: float = 10.0
+    """Of the window; the reloads have to fit in."""
+    leaves_out: tuple[str, ...] = ("haproxy", "nginx", "envoy", "caddy", "aiohttp", "relay")
+    """How the others are told to reload, and when they have done so, is of another kind in each."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        return ("reload_ms", "applied_ms", "failed", "p999_ms", "max_ms", "requests")
+
+
+Case = LoadCase | MemoryCase | FailoverCase | ReloadCase
 LOGGING = "logging"
 """This proxy with its access log on; it takes part where it is named."""
 
@@ -128,6 +149,7 @@ _ALL: tuple[Case, ...] = (
     FailoverCase("failover-kill", "one backend of three is killed (kill -9) and comes back", "kill"),
     FailoverCase("failover-hang", "one backend of three hangs for a while", "hang"),
     FailoverCase("failover-503", "one backend of three answers 503 for a while", "unwell"),
+    ReloadCase("reload-10000", "reload of 10,000 routes, all of them changed", routes=10000, requests="routes-10000"),
     FailoverCase("failover-flap", "one backend of three is killed and comes back every second", "flap"),
 )
 

@@ -36,6 +36,8 @@ FIGURES: dict[str, Figure] = {
     "p999_ms": Figure("p99.9", "ms", 1),
     "max_ms": Figure("slowest", "ms", 1),
     "requests": Figure("requests", ""),
+    "reload_ms": Figure("slowest reload", "ms"),
+    "applied_ms": Figure("of it in workers", "ms", 1),
 }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 
-from benchmarks.cases import Case, FailoverCase, LoadCase, MemoryCase, takes_part
+from benchmarks.cases import Case, FailoverCase, LoadCase, MemoryCase, ReloadCase, takes_part
 from benchmarks.failover import measure_failover
 from benchmarks.measurement import Measurement, Pace
 from benchmarks.memory import measure_memory
 from benchmarks.peers.contract import UnsupportedError
 from benchmarks.processes import StartError
+from benchmarks.reload import measure_reload
 from benchmarks.steady import measure_load
 
 
@@ -40,6 +41,8 @@ def _measure(case: Case, done: Measurement, pace: Pace) -> str:
             measure_load(case, done, pace)
         elif isinstance(case, FailoverCase):
             measure_failover(case, done, pace)
+        elif isinstance(case, ReloadCase):
+            measure_reload(case, done, pace)
         else:
             measure_memory(case, done, pace)
     except (UnsupportedError, StartError) as error:
