@@ -17,6 +17,7 @@ HOT = [
     "proxy/core/chunked.py",
     "proxy/core/dispatch.py",
     "proxy/core/grammar.py",
+    "proxy/core/group.py",
     "proxy/core/headers.py",
     "proxy/core/holding.py",
     "proxy/core/http1.py",

@@ -158,6 +158,8 @@ def _cause(backend: Json, reason: str) -> str:
         return f"{breaker['reason']}{until}"
     if reason == "failed_probes":
         return next((probe["detail"] for probe in reversed(backend["health"]["last"]) if not probe["ok"]), "")
+    if reason in {"drain", "maint"} and backend["admin_state"] == "ready":
+        return "by its own word"
     return CAUSES.get(reason, "")
 
 

@@ -132,6 +132,7 @@ def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettin
         overprovisioning=pool.overprovisioning,
         region=pool.region,
         locality=None if pool.locality is None else LocalityPolicy(pool.locality.spill_below),
+        obey_backend=pool.obey_backend,
         failover=_failover(pool),
         warmup=WarmupPolicy(pool.slow_start),
         damping=None if pool.damping is None else policy(DampingPolicy, pool.damping),

@@ -126,6 +126,8 @@ class Pool(Block):
     """Where this proxy stands."""
     locality: Locality | None = Field(default_factory=lambda: None)
     """Whether the own region serves first; without it, all regions are one."""
+    obey_backend: Annotated[bool, FLAG] = POOL.obey_backend
+    """Whether `X-Backend-State: drain` (or `maint`) and `X-Backend-Weight: 50%` in answers to probes are obeyed."""
     failover: Failover = Field(default_factory=Failover)
     slow_start: Duration = POOL.warmup.duration
     """A backend that is back begins with 10% of its weight and has all of it after this time; 0: at once."""

@@ -10,6 +10,7 @@ from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Pool
 from proxy.config.quantities import write_duration
 from proxy.core.damping import DampingPolicy
+from proxy.core.health import HealthPolicy
 from proxy.core.outlier import OutlierPolicy
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def who_serves(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
     yield from _locality(reading, name, pool)
     yield from _damping(reading, name, pool)
     yield from _outlier(reading, name, pool)
+    yield from _obedience(reading, name, pool)
 
 
 def _failover(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
@@ -75,3 +77,11 @@ def _outlier(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
         longest = write_duration(effective.eject_for_max)
         place = next(key for key in keys if reading.has(*key))
         yield Finding(place, f"'eject_for' is longer than 'eject_for_max', which is {longest}")
+
+
+def _obedience(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
+    places: list[Path] = [("pools", name, "health", "path"), ("defaults", "health", "path")]
+    effective = policy(HealthPolicy, reading.config.defaults.health, pool.health)
+    if pool.obey_backend and effective.path is None and all(reading.is_sure(*place) for place in places):
+        message = "does nothing without 'health.path': only the answer to a GET can say something"
+        yield Finding(("pools", name, "obey_backend"), message, at_key=True)

@@ -11,7 +11,7 @@ from proxy.logs import say
 
 log = logging.getLogger("proxy.controlplane.supervisor")
 
-TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active", "share"})
+TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active", "share", "word"})
 """Subjects of Changes that are in a Snapshot."""
 ALARMING = frozenset({"down", "open", "true", "damped", "ejected"})
 """What a Change leads to where something fails: health, Breaker, panic, degradation, damping, ejection."""
@@ -23,7 +23,7 @@ class Change:
 
     subject: str
     """What changed: `health`, `breaker`, `panic`, `admin`, `weight`, `damping`, `vacancy`, `active`, `pending`,
-    `outlier`, `share` or `degraded`."""
+    `outlier`, `share`, `degraded` or `word`."""
     pool: str
     backend: str
     """Empty where the Pool itself changed."""

@@ -22,6 +22,7 @@ from proxy.core.health import HealthPolicy, Probe
 from proxy.core.proxy_protocol import own_header
 from proxy.core.settings import Address
 from proxy.core.tls import BackendTls
+from proxy.core.word import STATE, WEIGHT, BackendWord, read_word
 from proxy.dialling import dial
 
 BODY_READ = 65536
@@ -36,6 +37,10 @@ MOST_CONTEXTS = 64
 """Kept at a time: reloads bring new ones."""
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 """The deadline is `Prober.probe`'s: aiohttp would round up whatever is above five seconds."""
+
+
+Seen = tuple[bool, str, BackendWord | None]
+"""Whether it was good, what was seen, and what the Backend said of itself."""
 
 
 class Prober:
@@ -55,10 +60,11 @@ class Prober:
         """
         words = own_header(proxy_protocol) if proxy_protocol else b""
         began = monotonic()
+        word: BackendWord | None = None
         try:
             async with asyncio.timeout(policy.timeout):
                 try:
-                    ok, detail = await self._ask(address, policy, words, tls)
+                    ok, detail, word = await self._ask(address, policy, words, tls)
                 except (ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError) as error:
                     ok, detail = False, await certificate_fault(error, address, words, tls)
         except TimeoutError:
@@ -66,14 +72,14 @@ class Prober:
         except (OSError, aiohttp.ClientError, ValueError) as error:
             ok, detail = False, _describe(error)
         ended = monotonic()
-        return Probe(ended, ok, ended - began, _clean(detail))
+        return Probe(ended, ok, ended - began, _clean(detail), word)
 
-    async def _ask(self, address: Address, policy: HealthPolicy, words: bytes, tls: BackendTls) -> tuple[bool, str]:
+    async def _ask(self, address: Address, policy: HealthPolicy, words: bytes, tls: BackendTls) -> Seen:
         secured: dict[str, Any] = {}
         if address.tls:
             secured = {"ssl": self._context(tls), "server_hostname": tls.server_name or address.host}
         if policy.path is None:
-            return await _connect(address, words, secured)
+            return *await _connect(address, words, secured), None
         return await self._get(address, policy.path, policy, words, secured)
 
     def _context(self, tls: BackendTls) -> ssl.SSLContext:
@@ -87,7 +93,7 @@ class Prober:
 
     async def _get(
         self, address: Address, path: str, policy: HealthPolicy, words: bytes, secured: dict[str, Any]
-    ) -> tuple[bool, str]:
+    ) -> Seen:
         url = URL(f"{'https' if secured else 'http'}://{_authority(address)}{path}", encoded=True)
         headers = {
             "Host": _authority(address),
@@ -97,12 +103,13 @@ class Prober:
         }
         session = self._session(address, words)
         async with session.get(url, headers=headers, allow_redirects=False, **secured) as answer:
-            seen = f"{answer.status} {answer.reason or ''}".rstrip()
+            word, wrong = read_word(answer.headers.get(STATE), answer.headers.get(WEIGHT))
+            seen = "; ".join(filter(None, (f"{answer.status} {answer.reason or ''}".rstrip(), wrong)))
             if not policy.expects(answer.status):
-                return False, seen
+                return False, seen, word
             if policy.body is not None and not _pattern(policy.body).search(await _read(answer.content)):
-                return False, f"{seen}, but its body does not match {policy.body!r}"
-            return True, seen
+                return False, f"{seen}, but its body does not match {policy.body!r}", word
+            return True, seen, word
 
     def _session(self, address: Address, words: bytes) -> aiohttp.ClientSession:
         key = (str(address) if words else address.path, words)

@@ -15,6 +15,7 @@ from proxy.core.messages import AdminState, BackendState
 from proxy.core.model import ADMIN_VETOES, BY_TRAFFIC, HEALTH_VETOES, Unavailable
 from proxy.core.settings import BackendSettings, PoolSettings
 from proxy.core.tiers import Place, place_of, spread
+from proxy.core.word import BackendWord
 
 _RANK = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
@@ -49,6 +50,8 @@ class BackendRecord:
         self.readmitted_at = -inf
         """When it came back the last time, for slow start; never by our own start."""
         self.damped_until = -inf
+        self.word = BackendWord()
+        """What the Backend says of itself, where that is obeyed."""
         self.share = 1.0
         """The part of its weight that it has."""
         self.ejected_at = -inf
@@ -75,15 +78,21 @@ class BackendRecord:
         return tuple(self.vetoes)
 
     @property
+    def own_state(self) -> AdminState:
+        """What the Backend itself wants."""
+        return AdminState(self.word.state)
+
+    @property
     def state(self) -> BackendState:
         """What workers must heed."""
         return BackendState(
             self.admin,
             self.health.state,
             self.weight_override,
+            self.own_state,
             self.readmitted_at,
             self.damped_until,
-            self.share,
+            self.share * self.word.part,
             self.standby,
         )
 
@@ -104,6 +113,8 @@ class BackendRecord:
         self.proxy_protocol = pool.send_proxy_protocol
         self.tls = pool.tls
         self.health.policy = pool.health
+        if not pool.obey_backend:
+            self.word = BackendWord()
 
     def follow(self, other: BackendRecord) -> None:
         """Another address bears the name now: what an administrator has said of the name holds on, nothing else."""
@@ -126,8 +137,9 @@ class BackendRecord:
     def own_vetoes(self, tally: Tally, now: float) -> list[Unavailable]:
         """Every reason against this Backend but those that depend on others of its Pool."""
         vetoes = []
-        if self.admin is not AdminState.READY:
-            vetoes.append(ADMIN_VETOES[self.admin])
+        intent = self.own_state if self.admin is AdminState.READY else self.admin
+        if intent is not AdminState.READY:
+            vetoes.append(ADMIN_VETOES[intent])
         elif not self.weight:
             vetoes.append(Unavailable.DRAIN)
         if self.health.state in HEALTH_VETOES:

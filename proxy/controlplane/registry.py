@@ -128,12 +128,24 @@ class Registry:
             return []
         record.probes_passed += probe.ok
         record.probes_failed += not probe.ok
+        changes = self._take_word(record, probe)
         before = record.health.state
         if not record.health.observe(probe):
-            return []
+            return changes
         if before is HealthState.DOWN:
             record.readmitted_at = probe.at
-        return [Change("health", *key, before, record.health.state, probe.detail), *self._changed(key[0], probe.at)]
+        changes.append(Change("health", *key, before, record.health.state, probe.detail))
+        return changes + self._changed(key[0], probe.at)
+
+    def _take_word(self, record: BackendRecord, probe: Probe) -> list[Change]:
+        """What the Backend says of itself, where the pool obeys it."""
+        pool, before = self.pools[record.key[0]].settings, record.word
+        if not pool.obey_backend or probe.word is None or probe.word == before:
+            return []
+        if before.state != "ready" and probe.word.state == "ready":
+            record.readmitted_at = probe.at
+        record.word = probe.word
+        return [Change("word", *record.key, str(before), str(probe.word)), *self._changed(pool.name, probe.at)]
 
     # Workers
 

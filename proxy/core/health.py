@@ -11,6 +11,8 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
+from proxy.core.word import BackendWord
+
 PROBES_KEPT = 64
 """How many probe results are kept with their error text (as Varnish's probe register does)."""
 
@@ -70,6 +72,8 @@ class Probe:
     """Seconds it took."""
     detail: str
     """What was seen: `200 OK`, `connected`, or the error's text."""
+    word: BackendWord | None = None
+    """What the Backend said of itself; None without an answer that could say something."""
 
 
 class Health:

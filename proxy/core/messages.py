@@ -38,6 +38,8 @@ class BackendState:
     health: HealthState = HealthState.UP
     weight: int | None = None
     """Set by the administrator in place of the configured one."""
+    word: AdminState = AdminState.READY
+    """What the Backend itself wants."""
     readmitted_at: float = -inf
     """Since when it has been back, for slow start."""
     damped_until: float = -inf

@@ -150,7 +150,7 @@ class Backend:
 
     def heed(self, state: BackendState) -> None:
         """Take over what a Snapshot says."""
-        self.admin = state.admin
+        self.admin = state.word if state.admin is AdminState.READY else state.admin
         self.health = state.health
         self._base_weight = self.settings.weight if state.weight is None else state.weight
         self.weight = float(self._base_weight)

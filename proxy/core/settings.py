@@ -143,6 +143,8 @@ class PoolSettings:
     region: str = ""
     locality: LocalityPolicy | None = None
     """None: all regions are one."""
+    obey_backend: bool = False
+    """Whether a Backend's own word, in the answer to a probe, is obeyed."""
     failover: FailoverPolicy | None = None
     """None: all Backends serve (`active-active`); else one at a time (`active-passive`)."""
     warmup: WarmupPolicy = WarmupPolicy()

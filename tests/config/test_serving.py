@@ -70,6 +70,11 @@ def test_backends_are_compared_unless_it_is_switched_off() -> None:
     assert OutlierPolicy(detect=False, margin=0.2, latency_factor=5.0, eject_for=60.0) == told
 
 
+def test_a_backends_own_word_is_obeyed_where_the_pool_says_so() -> None:
+    assert not read(EU).obey_backend
+    assert read(EU, "obey_backend: true", "health: {path: /healthz}").obey_backend
+
+
 PASSIVE = "mode: active-passive"
 FOR_MANY = "does nothing in an active-passive pool: one backend serves"
 
@@ -102,6 +107,8 @@ FOR_MANY = "does nothing in an active-passive pool: one backend serves"
         (("outlier: {latency_factor: 1}",), ["5:31: pools.app.outlier.latency_factor: must be from 1.1 to 1000, not 1"]),
         (("outlier: {margin: 0%}",), ["5:23: pools.app.outlier.margin: must be above 0% and at most 100%, not 0%"]),
         (("outlier: {detect: no}",), ["5:23: pools.app.outlier.detect: expected true or false, not 'no'"]),
+        (("obey_backend: true",), ["5:5: pools.app.obey_backend: does nothing without 'health.path': only the answer to a GET can say something"]),
+        (("obey_backend: yes",), ["5:19: pools.app.obey_backend: expected true or false, not 'yes'"]),
         (("damping: {reuse: many}",), ["5:22: pools.app.damping.reuse: expected a number from 1 to 100000, not 'many'"]),
     ],
 )  # fmt: skip

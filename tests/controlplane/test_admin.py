@@ -71,6 +71,7 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "vetoes": [],
             "since": "2023-11-14T22:13:20.000Z",
             "admin_state": "ready",
+            "own_state": "ready",
             "drained": False,
             "health": {
                 "state": "up",

@@ -12,6 +12,7 @@ import pytest
 from proxy.controlplane.probe import BODY_READ, USER_AGENT, Prober, _describe
 from proxy.core.health import HealthPolicy
 from proxy.core.settings import Address
+from proxy.core.word import BackendWord
 
 GET = HealthPolicy(path="/healthz", timeout=5.0)
 CONNECT = HealthPolicy(timeout=5.0)
@@ -329,3 +330,15 @@ def test_a_long_timeout_is_not_rounded_up() -> None:
         runner.run(probe(loop))
 
     assert [5.3] == [round(delay, 2) for delay in loop.delays]
+
+
+async def test_what_a_backend_says_of_itself_is_heard_in_any_answer(server: Server, prober: Prober) -> None:
+    server.answer = b"HTTP/1.1 503 Bye\r\nX-Backend-State: drain\r\nX-Backend-Weight: all\r\ncontent-length: 0\r\n\r\n"
+    drained = await prober.probe(server.address, GET)
+    server.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    silent = await prober.probe(server.address, GET)
+    server.answer = b""
+    gone = await prober.probe(server.address, GET)
+
+    assert [BackendWord("drain"), BackendWord(), None] == [probe.word for probe in (drained, silent, gone)]
+    assert "503 Bye; X-Backend-Weight 'all' is not a share up to 100%" == drained.detail
