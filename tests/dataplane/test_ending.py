@@ -101,6 +101,28 @@ async def test_a_second_order_does_not_put_the_first_off(worker: Worker) -> None
     writer.close()
 
 
+async def test_one_who_comes_in_after_the_last_has_gone_is_served(worker: Worker) -> None:
+    """While the door is about to be shut: one request in thousands was lost so, when a program was replaced."""
+    _, first = await connect(worker)
+    worker.ending.begin(60.0, closes_idle=False)
+    first.close()
+    while worker.connections:  # noqa: ASYNC110 - the worker runs in this loop
+        await asyncio.sleep(0)
+    [door] = worker.reception.doors
+    reader, second = await asyncio.open_connection(*door.bound)
+    async with asyncio.timeout(PATIENCE):
+        while door.is_open or not worker.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(worker.done.wait(), 0.2)
+    second.write(REQUEST)
+
+    assert b"connection: close" in await answer(reader)
+    second.close()
+    await asyncio.wait_for(worker.done.wait(), PATIENCE)
+
+
 async def test_a_connection_that_was_accepted_just_before_is_served(worker: Worker) -> None:
     host, port = worker.reception.doors[0]._sock.getsockname()
     clients = [socket.create_connection((host, port)) for _ in range(20)]
