@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import time
 from collections import Counter
@@ -144,6 +145,15 @@ class Proxy:
         """Process ids of the workers that run now."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    async def kill(self) -> None:
+        """Kill the supervisor and its workers, none of which is to serve on."""
+        workers = self.workers()
+        self.process.kill()
+        await self.process.wait()
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def worker_of(self, client: Client, address: str = "") -> int:
         """The worker that has accepted this connection; of another listener than the first if so said."""

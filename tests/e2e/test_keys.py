@@ -543,8 +543,7 @@ async def test_keys_and_answers_outlive_the_proxy(rig: Rig) -> None:
             first = await start(rig, gone, backend.address)
             async with await Client.connect(first.address) as client:
                 before = await client.ask("POST", "/", *keyed("k"), body=b"x")
-            first.process.kill()
-            await first.process.wait()
+            await first.kill()
             second = await start(rig, gone, backend.address)
             async with await Client.connect(second.address) as client:
                 after = await client.ask("POST", "/", *keyed("k"), body=b"x")

@@ -139,8 +139,7 @@ async def test_accepted_writes_outlive_the_proxy(rig: Rig, port: int) -> None:
     first = await start(rig, f"127.0.0.1:{port}")
     client = await rig.connect(first.address)
     accepted = [await pay(client, f"k{number}") for number in range(3)]
-    first.process.kill()
-    await first.process.wait()
+    await first.kill()
     gateway = Gateway()
     async with listening(gateway, port):
         second = await start(rig, f"127.0.0.1:{port}")
