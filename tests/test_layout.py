@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,3 +149,20 @@ def test_a_large_function_is_found() -> None:
     body = "    pass\n" * MOST_LINES_OF_A_FUNCTION
 
     assert ["f: 61 lines"] == large_functions(f"def f():\n{body}")
+
+
+def test_each_decision_has_a_number_of_its_own_and_its_title_bears_it() -> None:
+    records = sorted((ROOT / "docs/adr").glob("*.md"))
+    numbers = [int(path.name[:4]) for path in records]
+
+    assert list(range(1, len(records) + 1)) == numbers
+    assert [f"# {number}." for number in numbers] == [
+        path.read_text().partition(" ")[0] + " " + path.read_text().split()[1] for path in records
+    ]
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    documents = [ROOT / "README.md", ROOT / "CONTEXT.md", *(ROOT / "docs").rglob("*.md")]
+    links = [(path, link) for path in documents for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())]
+
+    assert [] == [(path.name, link) for path, link in links if not (path.parent / link).exists()]

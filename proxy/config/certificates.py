@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path as File
 
 from proxy.config.build import TlsSettings, address_of
-from proxy.config.checks import Reading
 from proxy.config.files import content, why_unreadable
 from proxy.config.mistakes import Finding, Path
+from proxy.config.reading import Reading
 from proxy.config.tls import BackendTls, ClientAuth, ListenerTls
 from proxy.contexts import EncryptedKeyError, describe, load_pair, reason_of
 from proxy.core import tls

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from proxy.config.build import address_of, policy
 from proxy.config.mistakes import Finding, Path, nearest, one_of
-from proxy.config.models import Config, Pool, Route
+from proxy.config.models import Pool, Route
 from proxy.config.quantities import write_duration, write_share
+from proxy.config.reading import Reading
 from proxy.config.serving import who_serves
 from proxy.config.shape import is_below
-from proxy.config.tree import Document
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.retry import RetryPolicy
@@ -25,36 +24,6 @@ from proxy.core.settings import Address
 TARGETS = ("pool", "split", "answer", "redirect")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 WITHOUT_BODY = frozenset({204, 205, 304})
-
-
-@dataclass(slots=True)
-class Reading:
-    """A Config, the file that it was read from, and what of that could not be read."""
-
-    config: Config
-    document: Document
-    aside: set[Path]
-    above: set[Path] = field(init=False)
-    """What holds any of that, however deep."""
-
-    def __post_init__(self) -> None:
-        self.above = {path[:length] for path in self.aside for length in range(len(path) + 1)}
-
-    def has(self, *path: str | int) -> bool:
-        """Whether the file has this key."""
-        return self.document.has(path)
-
-    def is_sure(self, *path: str | int) -> bool:
-        """Whether all that is at a path and below it could be read."""
-        return self.is_sure_of(*path) and path not in self.above
-
-    def is_sure_of(self, *path: str | int) -> bool:
-        """Whether what is at a path could be read, whatever is below it."""
-        return not is_below(path, self.aside)
-
-    def line(self, path: Path) -> int:
-        """The line in which something stands."""
-        return self.document.locate(path)[1]
 
 
 def check(reading: Reading) -> list[Finding]:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from proxy.config.build import TlsSettings, build
 from proxy.config.certificates import read_tls
-from proxy.config.checks import Reading, check
+from proxy.config.checks import check
 from proxy.config.files import content, why_unreadable
 from proxy.config.mistakes import ConfigError, Finding, Mistake
 from proxy.config.models import Secret
 from proxy.config.notyet import not_yet
+from proxy.config.reading import Reading
 from proxy.config.shape import shape
 from proxy.config.tree import Document, read
 from proxy.core.settings import Settings

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from proxy.config.build import policy
 from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Pool
 from proxy.config.quantities import write_duration
+from proxy.config.reading import Reading
 from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.outlier import OutlierPolicy
 
-if TYPE_CHECKING:
-    from proxy.config.checks import Reading
 FOR_MANY = ("balance", "hash_on", "overprovisioning", "locality", "slow_start", "outlier")
 """Keys that say how several Backends share the load."""
 
