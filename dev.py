@@ -206,6 +206,7 @@ def test() -> int:
     """Run every test: what measures no time in parallel, what starts processes and measures time on its own."""
     parallel = sorted(str(path) for path in Path("tests").glob("*") if path.name.startswith("test_") or path.is_dir())
     parallel = [path for path in parallel if Path(path).name not in ("e2e", "__pycache__")]
+    os.environ.setdefault("SCENARIOS", "1000")
     return in_turn(
         {
             "unit and wire tests": pytest("-n", "2", *parallel, WIRE_TESTS),
@@ -230,6 +231,12 @@ def check() -> int:
             "layers, unit and simulation tests": pytest("-q", "-n", "2", *fast),
         }
     )
+
+
+def simulate() -> int:
+    """Play very many random failure scenarios."""
+    os.environ.setdefault("SCENARIOS", "20000")
+    return in_turn({"simulation": pytest("-n", "2", "-s", "tests/sim/test_campaign.py", "tests/sim/test_worth.py")})
 
 
 def coverage() -> int:
@@ -318,6 +325,9 @@ COMMANDS: Dict[str, Command] = {
     "test": Command(test, DEV, 'every test; ARGS="…" goes to pytest'),
     "fuzz": Command(fuzz, DEV, "send mutations of the corpus through the data plane; SECONDS=600, SEED=…"),
     "check": Command(check, DEV, "format, lint, types, layers, unit and simulation tests: before each commit"),
+    "simulate": Command(
+        simulate, DEV, "20,000 random failure scenarios, or SCENARIOS=…, and what each policy is worth"
+    ),
     "coverage": Command(coverage, DEV, "branch coverage of proxy/core from its own tests"),
     "bench": Command(bench, DEV, "cost per request, beside nginx and HAProxy where they are installed"),
     "bench-quick": Command(bench_quick, DEV, "the same, shorter and less exact"),

@@ -111,6 +111,11 @@ class Registry:
             changes += found
         return changes
 
+    def follow_places(self, now: float) -> list[Change]:
+        """A moment has passed: a switch may be due."""
+        due = [pool for pool in self.pools.values() if pool.governor.place is not None]
+        return [change for pool in due for change in self._review(pool, now)]
+
     def _review(self, pool: PoolRecord, now: float) -> list[Change]:
         changes = pool.review(self.tally, now, self._told())
         self.version += bool(changes)

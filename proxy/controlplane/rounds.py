@@ -16,7 +16,9 @@ from proxy.logs import say
 log = logging.getLogger(__name__)
 
 TICK = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks at everything."""
+LOOK = 0.1
+"""Seconds between two looks whether a switch of an active-passive pool is due."""
 
 
 class Owner(Protocol):
@@ -31,16 +33,25 @@ class Owner(Protocol):
 
 
 class Rounds:
-    """One timer."""
+    """Two timers."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
         owner.registry.told = self._told
 
     def begin(self) -> None:
-        """Look now, and then every second."""
-        self._timer = asyncio.get_running_loop().call_later(TICK, self.begin)
+        """Look now, and then time and again."""
+        self._tick()
+        self._look()
+
+    def _look(self) -> None:
+        self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
+        self._owner.carry_out(self._owner.registry.follow_places(monotonic()))
+
+    def _tick(self) -> None:
+        self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
         owner = self._owner
         now = monotonic()
         owner.carry_out(owner.registry.tick(now))
@@ -54,8 +65,9 @@ class Rounds:
 
     def end(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._ticking, self._looking):
+            if timer is not None:
+                timer.cancel()
 
     def _told(self) -> list[int]:
         """The workers that act on Snapshots, or that acted on another supervisor's and can't be told any more."""

@@ -103,8 +103,9 @@ class OutlierDetector:
         worse = dict(worse_than_peers(seen, self._alike, self.policy.margin, self.policy.latency_factor))
         sentences: list[Sentence] = []
         kept = []
-        for name in self._tracks.keys() - set(out):
-            track = self._tracks[name]
+        for name, track in self._tracks.items():
+            if name in out:
+                continue
             if name not in worse:
                 sentences += self._step_up(name, track, is_judged=name in seen)
                 continue

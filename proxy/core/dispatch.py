@@ -129,7 +129,7 @@ class Dispatch:
         """The first decision for a request."""
         pool = self._pool
         pool.budget.count_request(now)
-        if pool.failing_at is not None and not pool.may_scout(now):
+        if pool.scouts_only and pool.lets_scouts_only(now) and not self._may_scout(now):
             return self._hold_or_refuse(now)
         may_try = self._idempotent and not self._request.has_body
         backend = pool.pick(self._request, now, self._rng, may_try=may_try)
@@ -158,7 +158,7 @@ class Dispatch:
         """A wait is over."""
         pool = self._pool
         if self._held_until is not None:
-            if pool.is_out(now) and not pool.may_scout(now):
+            if pool.is_out(now) and not self._may_scout(now):
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
             self._release()
         self._tried = ()
@@ -251,6 +251,13 @@ class Dispatch:
         pool.held += is_first
         self._held_until = self._hold_ends
         return Wait(HOLD_STEP)
+
+    def _may_scout(self, now: float) -> bool:
+        """Whether this request may look if a Backend is back; one that can't be repeated awaits a failover instead."""
+        pool = self._pool
+        if pool.scouts_only and pool.failing_at is None and not self._idempotent:
+            return False
+        return pool.may_scout(now)
 
     def _release(self) -> None:
         if self._held_until is not None:

@@ -53,6 +53,7 @@ class Pool:
         "panic",
         "retries",
         "saved",
+        "scouts_only",
         "settings",
     )
 
@@ -72,6 +73,8 @@ class Pool:
         self._trials: tuple[Backend, ...] = ()
         self._trials_wait = False
         self.panic = False
+        self.scouts_only = False
+        """Whether new requests wait while a few look who is back, or for a failover."""
         self.lost_at: float | None = None
         self.failing_at: float | None = None
         self._scout_at = self._back_at = -inf
@@ -149,6 +152,7 @@ class Pool:
                 if state.standby is not backend.standby:
                     # Another one is active: that the one before was out of reach says nothing any more.
                     self.failing_at = None
+                    self.scouts_only = False
                 backend.heed(state)
         self.refresh(now)
 
@@ -193,14 +197,15 @@ class Pool:
         self._trials = tuple(b for b in self.backends if not b.breaker.is_closed and b.may_be_tried(now))
         self._note_loss(serving, now)
         eligible = sum(b.unavailable(now) not in NO_PANIC for b in self.backends)
-        too_few = self.settings.ejection.panics(serving, eligible) and now >= self._relieved_until(now)
+        relieved_until = self._relieved_until(now)
+        too_few = self.settings.ejection.panics(serving, eligible) and now >= relieved_until
         self.panic = too_few or self.failing_at is not None
-        if self.panic:
+        self.scouts_only = self.failing_at is not None or now < relieved_until
+        if self.panic or self.scouts_only:
             for group in self.groups:
                 group.candidates = tuple(b for b in group.backends if b.may_be_tried_in_panic())
         self._share_out()
         steps += [backend.changes_at(now) for backend in self.backends]
-        relieved_until = self._relieved_until(now)
         self._fresh_until = min(relieved_until if relieved_until > now else inf, *steps)
 
     def _share_out(self) -> None:
@@ -236,6 +241,7 @@ class Pool:
             return False
         if self.failing_at is None:
             self.failing_at = now
+            self.scouts_only = True
             self._scout_at = now + SCOUT_EVERY
             self.touch()
         return True
@@ -243,6 +249,7 @@ class Pool:
     def end_outage(self, now: float) -> None:
         """A Backend has answered."""
         self.failing_at = None
+        self.scouts_only = False
         self._back_at = now
         self.touch()
 
@@ -255,6 +262,12 @@ class Pool:
         if now >= self._fresh_until:
             self.refresh(now)
         return self.outage_began() is not None
+
+    def lets_scouts_only(self, now: float) -> bool:
+        """Whether new requests wait at `now`, while a few look who is back."""
+        if now >= self._fresh_until:
+            self.refresh(now)
+        return self.scouts_only
 
     def may_scout(self, now: float) -> bool:
         """Whether one request may look, in an outage, if a Backend is back; one at a time in `SCOUT_EVERY` seconds."""

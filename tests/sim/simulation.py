@@ -36,16 +36,30 @@ class Simulation:
     """One pool of Backends `b0`, `b1`, … behind some workers, under an open-loop load."""
 
     def __init__(
-        self, seed: int, *, backends: int = 3, tiers: Sequence[int] = (), workers: int = 2, **pool: object
+        self,
+        seed: int,
+        *,
+        backends: int = 3,
+        tiers: Sequence[int] = (),
+        regions: Sequence[str] = (),
+        workers: int = 2,
+        is_quiet: bool = False,
+        **pool: object,
     ) -> None:
-        print(f"seed {seed}: to see this again, run SIM_SEED={seed} pytest tests/sim")
+        if not is_quiet:
+            print(f"seed {seed}: to see this again, run SIM_SEED={seed} pytest tests/sim")
         self.seed = seed
         self.rng = random.Random(seed)
         self.timeline = Timeline()
         self.backends = {name: ScriptedBackend(name) for name in (f"b{n}" for n in range(backends))}
         defaults: dict[str, object] = {"timeouts": TIMEOUTS, "health": HEALTH, "breaker": BREAKER}
         members = tuple(
-            BackendSettings(name, Address("192.0.2.1", 80), tier=tiers[number] if tiers else 1)
+            BackendSettings(
+                name,
+                Address("192.0.2.1", 80),
+                tier=tiers[number] if tiers else 1,
+                region=regions[number] if regions else "",
+            )
             for number, name in enumerate(self.backends)
         )
         self.settings = PoolSettings("app", members, **{**defaults, **pool})
@@ -66,6 +80,13 @@ class Simulation:
         ]
         self.requests: list[Request] = []
         self._asking_until = 0.0
+        self.most_active = 0
+        """Backends of an active-passive pool that any workers took for the active one at the same moment."""
+        self.supervision.heeded = self._look_who_is_active
+
+    def _look_who_is_active(self) -> None:
+        active = {b.name for worker in self.workers for b in worker.pool.backends if not b.standby}
+        self.most_active = max(self.most_active, len(active))
 
     @property
     def now(self) -> float:
@@ -78,6 +99,18 @@ class Simulation:
         self.timeline.at(at, lambda: self.backends[name].turn(mode, self.now))
         if until is not None:
             self.timeline.at(until, lambda: self.backends[name].turn(Mode.WELL, self.now))
+
+    def browns_out(self, name: str, at: float, until: float, share: float) -> None:
+        """This Backend fails a share of its requests, and its health check is green."""
+
+        def begin() -> None:
+            self.backends[name].lies, self.backends[name].resets = True, share
+
+        def end() -> None:
+            self.backends[name].resets, self.backends[name].well_since = 0.0, self.now
+
+        self.timeline.at(at, begin)
+        self.timeline.at(until, end)
 
     def set_admin(self, name: str, state: AdminState, at: float) -> None:
         self.timeline.at(at, lambda: self.supervision.set_admin(name, state))

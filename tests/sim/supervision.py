@@ -12,6 +12,7 @@ from proxy.controlplane.change import TOLD, Change
 from proxy.controlplane.governor import Refused
 from proxy.controlplane.records import BackendRecord
 from proxy.controlplane.registry import Registry
+from proxy.controlplane.rounds import LOOK
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState, BackendState, BreakerNews, Report, Snapshot
@@ -49,6 +50,8 @@ class Supervision:
         self._rounds = dict.fromkeys(backends, 0)
         self.changes: list[tuple[float, Change]] = []
         """Everything that changed, and when."""
+        self.heeded: Callable[[], None] = lambda: None
+        """Called each time a worker has taken a Snapshot."""
         self.workers: Sequence[Supervised] = ()
         self.registry.told = lambda: [worker.number for worker in self.workers]
 
@@ -57,8 +60,10 @@ class Supervision:
         for record in self.registry.records():
             self._probe_in(record, record.health.policy.first_delay(self._rng))
         for worker in workers:
+            worker.heed(self.registry.snapshot().backends)
             self._timeline.after(REPORT, partial(self._hear, worker))
         self._timeline.after(REPORT, self._round)
+        self._timeline.after(LOOK, self._look)
 
     def _tell(self, order: Callable[[Supervised], None], but: int | None = None) -> None:
         for worker in self.workers:
@@ -98,6 +103,11 @@ class Supervision:
         self._carry_out(self.registry.tick(now) + self.registry.compare(now))
         self._timeline.after(REPORT, self._round)
 
+    def _look(self) -> None:
+        """Whether a switch is due."""
+        self._carry_out(self.registry.follow_places(self._timeline.now))
+        self._timeline.after(LOOK, self._look)
+
     def _carry_out(self, changes: list[Change]) -> None:
         self.changes += [(self._timeline.now, change) for change in changes]
         for news in [change.news for change in changes if change.news is not None]:
@@ -112,6 +122,7 @@ class Supervision:
     def _take_snapshot(self, worker: Supervised, snapshot: Snapshot) -> None:
         """The worker acts on it, and says so; that takes its time too."""
         worker.heed(snapshot.backends)
+        self.heeded()
         self._timeline.after(DELAY, partial(self._heard, worker.number, snapshot.version))
 
     def _heard(self, worker: int, version: int) -> None:

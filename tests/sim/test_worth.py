@@ -1,0 +1,86 @@
+"""What each policy is worth: the same scenarios with it and without it, and how many requests were lost. Run with -s."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from proxy.core.active import FailoverPolicy
+from proxy.core.breaker import BreakerPolicy
+from proxy.core.damping import DampingPolicy
+from proxy.core.outlier import OutlierPolicy
+from proxy.core.settings import HoldPolicy
+from proxy.core.warmup import WarmupPolicy
+from tests.sim.backends import Mode
+from tests.sim.simulation import Simulation
+
+SLOW = 0.3
+"""Seconds after which a client is taken to have lost its patience."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """A policy, what it is compared with, and the trouble that it is for."""
+
+    with_it: dict[str, object]
+    without: dict[str, object]
+    trouble: Callable[[Simulation], None]
+
+
+def brown_out(sim: Simulation) -> None:
+    sim.browns_out("b0", 5.0, 40.0, 0.3)
+
+
+def flapping(sim: Simulation) -> None:
+    for turn in range(12):
+        sim.turns("b0", Mode.REFUSING, 5.0 + 3.0 * turn, 5.5 + 3.0 * turn)
+
+
+def gone(sim: Simulation) -> None:
+    for name in sim.backends:
+        sim.turns(name, Mode.REFUSING, 10.0, 10.8)
+
+
+def dead(sim: Simulation) -> None:
+    sim.turns("b0", Mode.REFUSING, 10.0, 30.0)
+
+
+def cold(sim: Simulation) -> None:
+    """Back after a failure, it is slow until it had ten seconds to warm up."""
+    sim.turns("b0", Mode.REFUSING, 5.0, 12.0)
+    sim.backends["b0"].slowness = lambda now: 0.4 if 12.0 <= now < 24.0 else 0.0
+
+
+BY_HAND = FailoverPolicy(automatic=False, failback=False)
+QUICK: dict[str, object] = {"breaker": BreakerPolicy(open_for=0.5, open_for_max=0.5)}
+"""A Breaker that forgets quickly, so that nothing but damping remembers."""
+WORTHS = {
+    "outlier": Worth({}, {"outlier": OutlierPolicy(detect=False)}, brown_out),
+    "damping": Worth({**QUICK, "damping": DampingPolicy(suppress=2500, half_life=20.0)}, QUICK, flapping),
+    "hold": Worth({}, {"hold": HoldPolicy(duration=0.0)}, gone),
+    "failover": Worth({"failover": FailoverPolicy()}, {"failover": BY_HAND}, dead),
+    "slow_start": Worth({"warmup": WarmupPolicy(12.0)}, {}, cold),
+}
+
+
+def lost(worth: Worth, policies: dict[str, object], seed: int) -> int:
+    """Requests that failed, or took so long that it comes to the same."""
+    sim = Simulation(
+        seed, is_quiet=True, **{"balance": "round_robin", "outlier": OutlierPolicy(detect=False), **policies}
+    )
+    worth.trouble(sim)
+    sim.run(45.0, rate=60.0, writes=0.3)
+    return sum(one.failed or (one.ended or 0.0) - one.begun > SLOW for one in sim.requests)
+
+
+@pytest.mark.parametrize("policy", WORTHS)
+def test_fewer_requests_are_lost_with_the_policy_than_without_it(policy: str) -> None:
+    worth = WORTHS[policy]
+    own = {"outlier": OutlierPolicy()} if policy == "outlier" else worth.with_it
+    with_it = sum(lost(worth, own, seed) for seed in range(3))
+    without = sum(lost(worth, worth.without, seed) for seed in range(3))
+    print(f"| {policy:10} | lost with it {with_it:5} | without it {without:5} |")
+
+    assert with_it < without
