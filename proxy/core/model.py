@@ -137,7 +137,7 @@ class Backend:
         So it need not be the active one, and it may drain. A Breaker that waits for a trial takes this as one.
         """
         veto = self._own_veto(now)
-        if veto is Unavailable.BREAKER_OPEN:
+        if veto in BY_TRAFFIC:
             return self.breaker.may_admit(now) and not self._is_full()
         return veto in ASKED_AGAIN
 

@@ -9,6 +9,7 @@ from proxy.core.active import (
     FAILOVER,
     ORDER,
     PATIENCE,
+    SETTINGS,
     ActivePassive,
     FailoverPolicy,
     Pending,
@@ -279,3 +280,58 @@ def test_one_alone_is_active_whatever_happens(active: str) -> None:
 
     assert place.review({"a": OUT}, 5.0) is None
     assert "a" == place.active
+
+
+# Settings
+
+
+def test_a_reload_keeps_who_is_active_and_follows_the_new_line() -> None:
+    place = make(AT_ONCE, "a", "b", "c", active="b")
+
+    place.obey(STAYS, ["c", "b"])
+
+    assert ("b", STAYS, ("c", "b")) == (place.active, place.policy, place.line)
+
+
+def test_a_reload_that_takes_the_active_one_away_leaves_the_place_empty_until_it_is_handed_over() -> None:
+    place = make()
+    obey(place, "b", 1.0)
+
+    place.obey(AT_ONCE, ["a", "c"])
+    seen = [(place.active, place.is_pinned)]
+    wanted = place.review({"a": OUT, "c": WELL}, 2.0)
+    assert wanted is not None
+    place.begin(wanted, 2.0, (), 1)
+    done = place.complete(2.0)
+
+    assert [(None, False)] == seen
+    assert done is not None
+    assert ("c", SETTINGS) == (done.after, done.cause)
+
+
+def test_a_reload_that_takes_the_successor_away_finds_another() -> None:
+    place = hand_over(0)
+
+    place.obey(AT_ONCE, ["a", "c"])
+    wanted = place.review({"a": OUT, "c": WELL}, 6.0)
+
+    assert wanted is not None
+    assert ("c", SETTINGS) == wanted[:2]
+
+
+def test_with_nobody_well_a_reload_gives_the_place_to_the_first_in_line() -> None:
+    place = make()
+    place.void()
+    wanted = place.review(standings(a=OUT, b=OUT, c=OUT), 1.0)
+
+    assert wanted is not None
+    assert "a" == wanted.to
+
+
+@pytest.mark.parametrize(
+    ("active", "out", "heir"), [("c", {}, "a"), ("c", {"a": OUT}, "b"), ("b", {"a": OUT}, None), ("a", {}, None)]
+)
+def test_the_heir_is_the_first_before_the_active_one_that_is_well(
+    active: str, out: dict[str, Standing], heir: str | None
+) -> None:
+    assert heir == make(active=active).heir(standings(**out))

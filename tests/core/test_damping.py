@@ -109,3 +109,7 @@ def test_damping_ends_within_its_longest_time_whatever_happened(policy: DampingP
         damping.suppress(now, may_eject=True)
 
     assert not damping.is_damped(now + policy.longest * (1 + 1e-9))
+
+
+def test_it_says_what_it_is() -> None:
+    assert "<Damping penalty=1000 at=10.0 until=-inf>" == repr(flapping(10.0))

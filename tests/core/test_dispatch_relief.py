@@ -11,7 +11,19 @@ from proxy.core.messages import BackendState
 from proxy.core.pool import Pool
 from proxy.core.retry import Outcome
 from proxy.core.settings import BackendSettings
-from tests.core.pools import GET, NOWHERE, OK, POST, RESET, UNAVAILABLE, attempt, make_dispatch, make_pool, trip
+from tests.core.pools import (
+    GET,
+    NOWHERE,
+    OK,
+    POST,
+    RESET,
+    UNAVAILABLE,
+    attempt,
+    make_dispatch,
+    make_pool,
+    refusal,
+    trip,
+)
 
 ACTIVE, STANDBY, DOWN = BackendState(), BackendState(standby=True), BackendState(standby=True, damped_until=1e9)
 
@@ -138,3 +150,15 @@ def test_a_probe_stands_for_a_trial_of_who_stands_by() -> None:
         pool.probe_passed(standby, 100.0)
 
     assert standby.breaker.is_closed
+
+
+def test_when_no_failover_is_to_be_expected_any_more_what_was_sent_is_not_held() -> None:
+    pool = pair()
+    dispatch = make_dispatch(pool)
+    dispatch.start(0.0)
+    decision = dispatch.report(RESET, 0.1)
+    assert isinstance(decision, Wait)
+    tell(pool, 0.11, a=STANDBY, b=DOWN)
+    tell(pool, 0.12, a=BackendState(standby=True, damped_until=1e9))
+
+    assert 502 == refusal(dispatch.resume(0.2)).status

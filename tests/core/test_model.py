@@ -237,3 +237,10 @@ def test_who_stands_by_gets_nothing_not_even_in_panic_and_may_take_over_if_it_is
     assert (Unavailable.DRAIN, False) == (backend.unavailable(0.0), backend.may_take_over(0.0))
     backend.heed(BackendState())
     assert not backend.may_take_over(0.0)
+
+
+def test_who_was_ejected_may_be_asked_again_as_a_trial() -> None:
+    backend = make()
+    backend.breaker.follow(BreakerState.OPEN, 30.0, "it does worse", 0.0, outlier=True)
+
+    assert [False, True] == [backend.may_be_asked_again(at) for at in (29.0, 30.0)]

@@ -58,3 +58,12 @@ def test_panic_begins_under_the_threshold(available: int, panics: bool) -> None:
 
 def test_a_pool_that_the_administrator_has_emptied_does_not_panic() -> None:
     assert not EjectionPolicy(panic_below=0.5).panics(0, 0)
+
+
+@pytest.mark.parametrize(("ejected", "room"), [(0, 2), (1, 1), (2, 0), (3, 0)])
+def test_there_is_room_up_to_the_cap(ejected: int, room: int) -> None:
+    assert room == EjectionPolicy().room(ejected, 4)
+
+
+def test_there_is_no_room_in_a_pool_that_is_all_ejected() -> None:
+    assert 0 == EjectionPolicy(max_ejected=1.0).room(2, 2)
