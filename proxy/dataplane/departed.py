@@ -34,12 +34,8 @@ class _Group:
         self.is_told = False
         """Whether a Report has told all that will ever be counted here."""
 
-    def is_busy(self) -> bool:
-        waiting = self.pool.holding if self.pool is not None else 0
-        return waiting > 0 or any(backend.in_flight for backend in self.backends)
-
-    def is_over(self, now: float) -> bool:
-        if self.is_busy():
+    def is_over(self, now: float, *, is_busy: bool) -> bool:
+        if is_busy:
             self.quiet_since = inf
             return False
         self.quiet_since = min(self.quiet_since, now)
@@ -80,11 +76,22 @@ class Departed:
         the name is borne by another by now: then it takes the totals over.
         """
         for group in list(self._groups):
-            if group.is_over(now):
+            if group.is_over(now, is_busy=self._is_busy(group)):
                 self._pass_on(group, pools)
                 group.is_told = True
             if not group.backends and group.pool is None:
                 self._groups.remove(group)
+
+    def _is_busy(self, group: _Group) -> bool:
+        """Whether a request may still need somebody of this group.
+
+        One on a Backend that left its Pool earlier may be tried again on those who left with the Pool itself.
+        """
+        pool = group.pool
+        if pool is None:
+            return any(backend.in_flight for backend in group.backends)
+        members = (backend for one in self._groups for backend in one.backends if backend.key[0] == pool.name)
+        return pool.holding > 0 or any(backend.in_flight for backend in members)
 
     def _pass_on(self, group: _Group, pools: Mapping[str, Pool]) -> None:
         for backend in list(group.backends):

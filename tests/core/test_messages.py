@@ -76,10 +76,12 @@ def test_a_message_is_not_given_before_its_last_byte() -> None:
 
 
 def test_counts_of_two_of_one_name_are_added_up_but_the_breaker_is_the_first_ones() -> None:
-    one = BackendCounts(1, 2, 3, 4, (1, 2), 0.5, BreakerState.OPEN, 9.0, "why", 1.0, {"open": 1})
+    one = BackendCounts(1, 2, 3, 4, (1, 2), 0.5, BreakerState.OPEN, 9.0, "why", 1.0, breaker_transitions={"open": 1})
     other = BackendCounts(10, 20, 30, 40, (3, 4), 0.25, breaker_transitions={"open": 1, "closed": 2})
 
-    added = BackendCounts(11, 22, 33, 44, (4, 6), 0.75, BreakerState.OPEN, 9.0, "why", 1.0, {"open": 2, "closed": 2})
+    added = BackendCounts(
+        11, 22, 33, 44, (4, 6), 0.75, BreakerState.OPEN, 9.0, "why", 1.0, breaker_transitions={"open": 2, "closed": 2}
+    )
     assert added == one.plus(other)
 
 

@@ -138,3 +138,20 @@ class Reloads(RuleBasedStateMachine):
 
 TestReloads = Reloads.TestCase
 TestReloads.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
+
+
+def test_a_request_from_before_two_reloads_may_still_go_to_who_left_with_the_pool() -> None:
+    """The Pool was taken for empty: the request was on a Backend that had left it one reload earlier."""
+    model = Reloads()
+    dispatch = Dispatch(model.pools["app"], GET, model.rng)
+    model._note(dispatch, dispatch.start(model.now))
+    model.obey({"app": (BackendSettings("a", Address("192.0.2.1", 2)),)}, 1, 1)
+    model.obey({"shop": (BackendSettings("a", Address("192.0.2.1", 1)),)}, 1, 1)
+    model.report(0.0)
+    model.report(3.0)
+
+    model._note(dispatch, dispatch.report(RESET, model.now))
+
+    model.whoever_has_something_in_flight_has_a_place_for_its_connections()
+    model.report(0.0)
+    model.teardown()
