@@ -14,10 +14,12 @@ _LONGEST_LINE = 256
 _LONGEST_TRAILER = 8192
 _FORBIDDEN_TRAILERS = frozenset(
     b"transfer-encoding content-length host connection te trailer upgrade authorization proxy-authorization cookie "
-    b"set-cookie content-encoding content-type content-range expect max-forwards forwarded x-forwarded-for "
-    b"x-forwarded-host x-forwarded-proto cache-control via".split()
+    b"set-cookie content-encoding content-type content-range expect max-forwards forwarded "
+    b"cache-control via keep-alive x-request-id".split()
 )
-"""Fields of framing, routing and authority, which must not come late (RFC 9110, section 6.5.1)."""
+"""Fields of framing, routing and authority, which must not come late (RFC 9110, section 6.5.1): these, and all whose
+names begin like those below. With `_` as good as `-`: programs that see fields as variables can't tell them apart."""
+_FORBIDDEN_BEGINNINGS = (b"x-forwarded-", b"proxy")
 
 
 class ChunkError(ValueError):
@@ -103,7 +105,8 @@ class ChunkedDecoder:
         match = _TRAILER.match(line)
         if match is None:
             raise ChunkError("a trailer field is not valid")
-        if match[1].lower() in _FORBIDDEN_TRAILERS:
+        name = match[1].lower().replace(b"_", b"-")
+        if name in _FORBIDDEN_TRAILERS or name.startswith(_FORBIDDEN_BEGINNINGS):
             raise ChunkError("a trailer field that may not come after the body")
         self.trailer += line + b"\r\n"
         if len(self.trailer) > _LONGEST_TRAILER:

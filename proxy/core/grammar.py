@@ -28,8 +28,8 @@ _NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?
 _BEGIN_OF_ANSWER = b"HTTP/1."
 
 _FIELDS = (
-    rb"connection|content-length|expect|forwarded|host|keep-alive|max-forwards|proxy-[^:]*|te|trailer|"
-    rb"transfer-encoding|upgrade|via|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id"
+    rb"connection|content[-_]length|expect|forwarded|host|keep-alive|max-forwards|proxy(?:-[^:]*)?|te|trailer|"
+    rb"transfer[-_]encoding|upgrade|via|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id"
 )
 SCAN_REQUEST = re.compile(rb"\n(" + _FIELDS + rb"):[ \t]*([^\r]*)\r")
 SCAN_RESPONSE = re.compile(
@@ -41,7 +41,8 @@ ALL_FIELDS = re.compile(rb"\n([^:\r]+):[ \t]*([^\r]*)\r")
 
 UNNAMEABLE = frozenset(
     b"host authorization content-length transfer-encoding via forwarded x-forwarded-for x-forwarded-proto "
-    b"x-forwarded-host x-request-id cookie set-cookie cache-control date content-type content-encoding location".split()
+    b"x-forwarded-host x-request-id idempotency-key cookie set-cookie cache-control date content-type content-encoding "
+    b"location".split()
 )
 """Fields that a `Connection` header can't have removed (Apache CVE-2022-31813, Fabio CVE-2025-48865): these, and all
 that begin with `X-Forwarded-`."""
@@ -54,8 +55,9 @@ FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b
 BODILESS = frozenset({b"204", b"304"})
 """Statuses whose answers have no body, whatever Content-Length says."""
 
-NO_TUNNEL = frozenset({b"h2c"})
-"""Protocols that a client can't have by an upgrade: requests inside them would pass our routes unseen."""
+_TUNNEL = re.compile(rb"(?!h2|(?:http|tls)(?:/|\Z))[!#$%&'*+\-.^_`|~0-9a-z]+(?:/[!#$%&'*+\-.^_`|~0-9a-z]+)?")
+"""Protocols that a client can have by an upgrade; h2c, HTTP and TLS (RFC 2817) aren't: requests inside them would pass
+our routes unseen."""
 
 MOST_DIGITS = 18
 """Of a Content-Length: more would not fit a signed 64-bit number that another parser may use."""
@@ -170,6 +172,12 @@ def check_coding(value: bytes, minor: int) -> None:
     """Refuse every Transfer-Encoding but one that both sides are sure to read alike."""
     if value != b"chunked" or minor == 0:
         raise RequestError(400, "Transfer-Encoding is not just `chunked`, or comes with HTTP/1.0")
+
+
+def may_tunnel(protocols: bytes) -> bool:
+    """Whether a client can have any of the protocols that its Upgrade names; the Backend may choose each of them."""
+    members = options_of(protocols.lower())
+    return bool(members) and all(map(_TUNNEL.fullmatch, members))
 
 
 def options_of(value: bytes) -> set[bytes]:

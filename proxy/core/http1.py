@@ -23,7 +23,6 @@ from proxy.core.grammar import (
     FORWARDED,
     MOST_DIGITS,
     NO_BODY,
-    NO_TUNNEL,
     SCAN_REQUEST,
     SCAN_RESPONSE,
     STATUS_LINE,
@@ -34,6 +33,7 @@ from proxy.core.grammar import (
     content_length,
     expects_continue,
     is_host,
+    may_tunnel,
     nominated,
     options_of,
     request_line,
@@ -193,7 +193,7 @@ class RequestHead:
                 return True
             self.max_forwards = int(raw)
         elif name == b"upgrade":
-            self.upgrade = raw
+            self.upgrade = self.upgrade + b", " + raw if self.upgrade else raw
         elif name == b"te":
             self.te_trailers = b"trailers" in options_of(value)
         elif name in FORWARDED:
@@ -206,7 +206,7 @@ class RequestHead:
             self.is_keep_alive = False
         elif b"keep-alive" in options:
             self.is_keep_alive = True
-        if b"upgrade" not in options or self.upgrade.lower() in NO_TUNNEL:
+        if b"upgrade" not in options or not may_tunnel(self.upgrade):
             self.upgrade = b""
         names = nominated(options)
         if names:
@@ -235,6 +235,11 @@ class RequestHead:
     def is_upgrade(self) -> bool:
         """Whether the client asks to switch protocols."""
         return bool(self.upgrade) and self.minor == 1
+
+    def has_asked_for(self, protocols: bytes) -> bool:
+        """Whether the client has named all of them; a Backend may switch to no other (RFC 9110, section 7.8)."""
+        chosen = options_of(protocols.lower())
+        return self.is_upgrade and bool(chosen) and chosen <= options_of(self.upgrade.lower())
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field whose name is given in lower case; None where there is none."""
@@ -358,7 +363,8 @@ class ResponseHead:
                 continue
             elif name == b"upgrade":
                 start, end = match.span(2)
-                self.upgrade = self.head[start:end].rstrip(b" \t")
+                raw = self.head[start:end].rstrip(b" \t")
+                self.upgrade = self.upgrade + b", " + raw if self.upgrade else raw
             self.cuts.append((match.start(), match.end()))
         if connection and connection != b"keep-alive":
             self._heed_connection(connection, lowered)

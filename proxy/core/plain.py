@@ -34,7 +34,7 @@ def _fields(matters: dict[str, str]) -> str:
 
 
 _HOP_BY_HOP = {
-    "c": _spelt("on") + f"(?:{_spelt('n')}|{_spelt('tent-l')})",
+    "c": _spelt("on") + f"(?:{_spelt('n')}|{_spelt('tent')}[-_]{_spelt('l')})",
     "k": _spelt("eep-"),
     "p": _spelt("roxy"),
     "t": f"(?:{_spelt('e')}|{_spelt('r')})",

@@ -171,7 +171,7 @@ class Asking:
         """
         response, keyed = cast("ResponseHead", upstream.head), self._keyed
         most = self._pool.settings.retries.hold_answer if keyed is None else keyed.most_held
-        if response.status == 101 and not self._request.is_upgrade:
+        if response.status == 101 and not self._request.has_asked_for(response.upgrade):
             self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
             return True
         if self._held_until < 0:

@@ -63,6 +63,8 @@ class Upload:
         if self._limit is not None and self.size > self._limit:
             self.error = RequestError(413, "the body is too large")
         if self.error is not None:
+            # Its end has not been sent on: neither connection may carry another request.
+            self.is_complete = False
             return b""
         if self.is_whole:
             self._kept += pieces
@@ -78,6 +80,8 @@ class Upload:
             self.error = RequestError(400, str(error))
             return [], b""
         self.is_complete = decoder.is_complete
+        if decoder.trailer and self.is_complete and self._client.worker.is_forged(decoder.trailer):
+            self.error = RequestError(400, "a trailer field that only the proxy may set")
         return pieces, decoder.rest
 
     def _send(self, pieces: list[bytes]) -> None:

@@ -169,7 +169,19 @@ def test_trailer_fields_are_kept_as_they_came() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"Content-Length", b"transfer-encoding", b"HOST", b"Connection", b"Authorization", b"X-Forwarded-For"]
+    "name",
+    [
+        b"Content-Length",
+        b"transfer-encoding",
+        b"HOST",
+        b"Connection",
+        b"Authorization",
+        b"X-Forwarded-For",
+        b"x_forwarded_port",
+        b"content_length",
+        b"Proxy",
+        b"Proxy-Authenticate",
+    ],
 )
 def test_a_field_of_framing_routing_or_authority_may_not_come_late(name: bytes) -> None:
     with pytest.raises(ChunkError, match="may not come"):

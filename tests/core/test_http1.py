@@ -342,12 +342,39 @@ def test_a_connection_is_kept_as_the_client_asks(version: str, fields: list[str]
 # Upgrade, Expect, TE
 
 
-def test_nobody_gets_a_tunnel_of_http2_past_the_routes() -> None:
-    head = (
-        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n"
-    )
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["Upgrade: h2c"],
+        ["Upgrade: websocket, H2C"],
+        ["Upgrade: h2c", "Upgrade: websocket"],
+        ["Upgrade: h2c/1"],
+        ["Upgrade: h2c ;a"],
+        ["Upgrade: HTTP/2.0"],
+        ["Upgrade: TLS/1.2"],
+        ["Upgrade: ,"],
+    ],
+)
+def test_nobody_gets_a_tunnel_past_the_routes(fields: list[str]) -> None:
+    got = head("GET / HTTP/1.1", "Connection: Upgrade, HTTP2-Settings", *fields, "HTTP2-Settings: x")
 
-    assert not RequestHead(head, Limits()).is_upgrade
+    assert not got.is_upgrade
+
+
+@pytest.mark.parametrize(
+    ("chosen", "is_asked_for"),
+    [(b"b", True), (b"A/1, b", True), (b"c", False), (b"b, c", False), (b"", False)],
+)
+def test_a_backend_may_switch_to_what_the_client_has_named(chosen: bytes, is_asked_for: bool) -> None:  # noqa: FBT001
+    got = head("GET / HTTP/1.1", "Connection: Upgrade", "Upgrade: a/1", "Upgrade: B")
+
+    assert is_asked_for is got.has_asked_for(chosen)
+
+
+def test_an_answer_tells_all_protocols_that_it_switches_to() -> None:
+    got = ResponseHead(b"HTTP/1.1 101 Go\r\nUpgrade: a\r\nConnection: upgrade\r\nUpgrade: b\r\n\r\n", Limits())
+
+    assert b"a, b" == got.upgrade
 
 
 def test_an_upgrade_is_one_where_connection_names_it() -> None:

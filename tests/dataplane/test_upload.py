@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import cast
+
 import pytest
 
+from proxy.core.http1 import RequestHead
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import Limits
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.upload import Upload
 from tests.dataplane.plane import Plane, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -165,3 +171,25 @@ def test_a_body_that_can_come_to_no_end_is_not_begun() -> None:
     upstream.hear(OK)
 
     assert (b"", True, 0) == (bytes(upstream.written), client.is_closing(), plane.backend.in_flight)
+
+
+def test_after_a_body_that_is_refused_at_its_end_neither_connection_serves_again() -> None:
+    """Its end had come, so it was taken for complete, though the Backend had not been sent it."""
+    client = Plane(limits=Limits(body=10)).client()
+    asked = RequestHead(chunked(), Limits())
+    upload = Upload(cast(Downstream, client._protocol), asked, keep=0, limit=10)
+
+    rest = upload.feed(b"b\r\nhello world\r\n0\r\n\r\nGET / HTTP/1.1\r\n")
+
+    assert (b"", False, 413) == (rest, upload.is_complete, upload.error and upload.error.status)
+
+
+@pytest.mark.parametrize("name", [b"X-Subject", b"x_subject"])
+def test_what_the_proxy_vouches_for_can_not_be_forged_in_a_trailer(name: bytes) -> None:
+    plane = Plane()
+    plane.worker._forged = re.compile(rb"\n(?:X[-_]Subject):[^\n]*\r(?=\n)", re.IGNORECASE)
+    upstream, client = plane.open_upstream(), plane.client()
+
+    client.hear(chunked(b"2", b"ok", b"0", b"X-A: 1", name + b": CN=admin", b"", b""))
+
+    assert (b"400", False) == (status(client), b"admin" in upstream.written)

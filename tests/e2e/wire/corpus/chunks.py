@@ -131,6 +131,12 @@ LATE = (
     b"Forwarded: for=192.0.2.1",
     b"Via: 1.1 a",
     b"Max-Forwards: 1",
+    b"X-Forwarded-Port: 1",
+    b"X_Forwarded_For: 192.0.2.1",
+    b"content_length: 5",
+    b"Transfer_Encoding: chunked",
+    b"Proxy: http://192.0.2.1/",
+    b"X-Request-Id: 1",
 )
 BAD_ONES = tuple(
     refused(f"{what} is refused", "RFC 9112 7.1", post(CHUNKED) + sent, received=AT_MOST_A_PART)

@@ -50,7 +50,25 @@ DROPPED = (
     b"X_Forwarded_For: 192.0.2.1",
     b"X-Forwarded_For: 192.0.2.1",
     b"x_request_id: 1",
+    # Programs that see fields as variables can't tell these from framing, and would take `Proxy` for their own proxy.
+    b"Content_Length: 5",
+    b"content_length: 5",
+    b"Transfer_Encoding: chunked",
+    b"Proxy: http://192.0.2.1/",
 )
+NO_TUNNEL = {
+    "h2c": (b"Upgrade: h2c",),
+    "h2c in a list": (b"Upgrade: websocket, h2c",),
+    "h2c at the head of a list": (b"Upgrade: H2C, websocket",),
+    "h2c with a version": (b"Upgrade: h2c/1",),
+    "h2c with a parameter": (b"Upgrade: h2c ;a=b",),
+    "h2c and a comma": (b"Upgrade: h2c,",),
+    "h2c in a field before another": (b"Upgrade: h2c", b"Upgrade: websocket"),
+    "h2c in a field after another": (b"Upgrade: websocket", b"Upgrade: h2c"),
+    "HTTP/2.0": (b"Upgrade: HTTP/2.0",),
+    "TLS": (b"Upgrade: TLS/1.2",),
+    "nothing": (b"Upgrade:",),
+}
 NAMED = {
     "one field": (b"Connection: X-A",),
     "one field in another case": (b"Connection: x-a",),
@@ -63,6 +81,7 @@ NAMED = {
 SAFE = (
     b"Authorization: Basic YTpi",
     b"Cookie: a=b",
+    b"Idempotency-Key: 1",
     b"Cache-Control: no-store",
     b"Date: Thu, 01 Jan 1970 00:00:00 GMT",
     b"Content-Type: text/plain",
@@ -73,6 +92,10 @@ SAFE = (
 )
 HOP_BY_HOP = (
     *(without(f"{field.decode()} stays here", field) for field in DROPPED),
+    *(
+        without(f"no upgrade to {what}", b"Connection: upgrade", *fields, section="RFC 9110 7.8")
+        for what, fields in NO_TUNNEL.items()
+    ),
     *(without(f"Connection strips {what}", b"X-A: 1", *fields) for what, fields in NAMED.items()),
     without(
         "Connection strips nothing that it does not name",

@@ -263,6 +263,21 @@ UPGRADES = (
         Got(101, b"", End.CLOSED),
         (EMPTY_LINE, lines(b"HTTP/1.1 101 Switching Protocols", b"Upgrade: b", b"Connection: upgrade"), Act.CLOSE),
     ),
+    *(
+        Case(
+            f"a backend may not switch to {what}",
+            "RFC 9110 7.8",
+            (get(*SWITCH),),
+            Sent(TO_SWITCH),
+            Got(502, None, End.KEPT),
+            (EMPTY_LINE, lines(b"HTTP/1.1 101 Switching Protocols", b"Connection: upgrade", *chosen), Act.GONE),
+        )
+        for what, chosen in {
+            "what the client did not ask for": (b"Upgrade: h2c",),
+            "what the client did not ask for among what it did": (b"Upgrade: websocket", b"Upgrade: h2c"),
+            "it does not say what": (),
+        }.items()
+    ),
     Case(
         "nothing behind an upgrade that was refused is lost",
         "RFC 9110 7.8",
