@@ -180,6 +180,12 @@ def may_tunnel(protocols: bytes) -> bool:
     return bool(members) and all(map(_TUNNEL.fullmatch, members))
 
 
+def is_chosen_of(asked: bytes, chosen: bytes) -> bool:
+    """Whether the client has named what a Backend switches to; it may take no other (RFC 9110, section 7.8)."""
+    protocols = options_of(chosen.lower())
+    return bool(protocols) and protocols <= options_of(asked.lower())
+
+
 def options_of(value: bytes) -> set[bytes]:
     """The members of a comma-separated list."""
     return {option.strip(b" \t") for option in value.split(b",")} - {b""}

@@ -236,11 +236,6 @@ class RequestHead:
         """Whether the client asks to switch protocols."""
         return bool(self.upgrade) and self.minor == 1
 
-    def has_asked_for(self, protocols: bytes) -> bool:
-        """Whether the client has named all of them; a Backend may switch to no other (RFC 9110, section 7.8)."""
-        chosen = options_of(protocols.lower())
-        return self.is_upgrade and bool(chosen) and chosen <= options_of(self.upgrade.lower())
-
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field whose name is given in lower case; None where there is none."""
         for match in ALL_FIELDS.finditer(self.lowered):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.core.accesslog import Record
 from proxy.core.dispatch import Attempt
+from proxy.core.grammar import is_chosen_of
 from proxy.core.headers import upstream_head
 from proxy.core.holding import hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
@@ -171,11 +172,12 @@ class Asking:
         """
         response, keyed = cast("ResponseHead", upstream.head), self._keyed
         most = self._pool.settings.retries.hold_answer if keyed is None else keyed.most_held
-        if response.status == 101 and not self._request.has_asked_for(response.upgrade):
+        request = self._request
+        if response.status == 101 and not (request.is_upgrade and is_chosen_of(request.upgrade, response.upgrade)):
             self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
             return True
         if self._held_until < 0:
-            seconds = hold_for(self._request, response, most) if keyed is None else keyed.hold_for(response)
+            seconds = hold_for(request, response, most) if keyed is None else keyed.hold_for(response)
             self._held_until = monotonic() + seconds
             if 0 < seconds < inf:
                 self._client.wake_after(seconds)

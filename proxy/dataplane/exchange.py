@@ -21,7 +21,7 @@ from proxy.core.retry import Outcome, answered
 from proxy.core.settings import Redirect, RouteSettings, StaticAnswer, StatusOfWrites
 from proxy.dataplane.asking import Asking
 from proxy.dataplane.keyed import begin_keyed, status_of_write
-from proxy.dataplane.pause import PAUSE, wait
+from proxy.dataplane.pause import PAUSE, rest, wait
 from proxy.dataplane.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
 from proxy.dataplane.tunnel import run_tunnel
 from proxy.dataplane.upload import begin_upload
@@ -79,7 +79,7 @@ class Exchange(Asking):
                     await wait(self._client, decision.seconds, self._check_client)
                     decision = dispatch.resume(monotonic())
                 else:
-                    return self._refuse(decision if keyed is None else await keyed.instead(decision))
+                    return await self._refuse(decision if keyed is None else await keyed.instead(decision))
             if keyed is not None:
                 await keyed.keep(cast("Upstream", self._upstream))
             return self._relay_plain() or await self._relay()
@@ -236,11 +236,12 @@ class Exchange(Asking):
         """What a Route answers without a Backend."""
         request, close = self._request, self._must_close()
         if not isinstance(own, StatusOfWrites):
-            return self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
+            return await self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
         told = await status_of_write(self._worker, request)
-        return self._answer_here(again(told, request, close=close, proxy_status=b""), told.head.status, "", close=close)
+        answer = again(told, request, close=close, proxy_status=b"")
+        return await self._answer_here(answer, told.head.status, "", close=close)
 
-    def _refuse(self, refuse: Decision | Answer) -> bool:
+    async def _refuse(self, refuse: Decision | Answer) -> bool:
         """Nothing more can be done: an answer that is here, the last real one, or the truth about what happened."""
         request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
         exhausted = attempts > 1 and attempts >= self._pool.settings.retries.attempts
@@ -250,7 +251,7 @@ class Exchange(Asking):
             if self._answer is None:
                 answer = answers.refusal(refuse, request, attempts=attempts, close=close)
                 flags, executed = flags_of(refuse.kind, exhausted=exhausted), refuse.executed or ""
-                return self._answer_here(
+                return await self._answer_here(
                     answer, refuse.status, self._pool.name, close=close, flags=flags, executed=executed
                 )
             refuse = self._answer
@@ -258,9 +259,9 @@ class Exchange(Asking):
         close = close or ends_with_connection(request, refuse.head)
         answer = again(refuse, request, close=close, proxy_status=self._proxy_status())
         flags = flags_of(None, exhausted=exhausted)
-        return self._answer_here(answer, refuse.head.status, self._pool.name, close=close, flags=flags)
+        return await self._answer_here(answer, refuse.head.status, self._pool.name, close=close, flags=flags)
 
-    def _answer_here(
+    async def _answer_here(
         self, data: bytes, status: int, pool: str, *, close: bool, flags: str = "", executed: str = ""
     ) -> bool:
         """Send an answer that is whole already."""
@@ -270,6 +271,8 @@ class Exchange(Asking):
         self._log(
             status, now, pool, len(data) - data.find(END_OF_HEAD) - len(END_OF_HEAD), flags=flags, executed=executed
         )
+        if self._client.buffer:
+            await rest(self._client)
         return not close
 
     def _proxy_status(self) -> bytes:

@@ -45,11 +45,11 @@ class Outbox:
     def watch(self, transport: asyncio.BaseTransport) -> int:
         """Look at this connection, too, before anything is delivered; it is forgotten when it is closed.
 
-        Returns its descriptor, or -1 if the kernel has no room for one more, or if what comes on it may be no data, as
-        under TLS; such a one is only read as the loop reads all.
+        Returns its descriptor, or -1 if the kernel has no room for one more; such a one is only read as the loop reads
+        all.
         """
         sock = transport.get_extra_info("socket")
-        if sock is None or transport.get_extra_info("sslcontext") is not None:
+        if sock is None:
             return -1
         descriptor: int = sock.fileno()
         try:

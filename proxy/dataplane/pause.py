@@ -23,6 +23,15 @@ class _Pause:
 PAUSE = _Pause()
 
 
+async def rest(client: Downstream) -> None:
+    """Let others have their turn before the next request that has come along is served.
+
+    By then what was sent has left, so that a client who reads nothing has shown it.
+    """
+    client.worker.loop.call_soon(client.wake)
+    await PAUSE
+
+
 async def wait(client: Downstream, seconds: float, check: Callable[[], None]) -> None:
     """Wait so long, unless `check` raises because the client has left."""
     until = monotonic() + seconds

@@ -46,11 +46,13 @@ def again(answer: Answer, request: RequestHead, *, close: bool, proxy_status: by
 
 
 def pass_interims(client: Downstream, upstream: Upstream, request: RequestHead) -> None:
-    """1xx answers go on at once to a client that knows them."""
+    """1xx answers go on at once to a client that knows them; one that does not read them stops their sender."""
     for head in upstream.interims or ():
         if request.minor == 1:
             client.write(interim_head(head))
     upstream.interims = []
+    if client.is_write_paused:
+        upstream.pause_reading()
 
 
 def begin_stream(client: Downstream, upstream: Upstream, head: bytes, *, chunked: bool) -> None:

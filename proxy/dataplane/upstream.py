@@ -154,8 +154,9 @@ class Upstream(asyncio.Protocol):
 
     def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
         """Write a request's head: from here on the request counts as sent."""
-        if self.descriptor in noisy and not self.is_lost:
-            if noisy[self.descriptor] == select.EPOLLIN:
+        if self.descriptor in noisy and not self.is_lost and (self.home.tls is None or self.requests > 1):
+            # Under TLS it may be no data; the tickets that follow a handshake have come before the first answer.
+            if noisy[self.descriptor] == select.EPOLLIN and self.home.tls is None:
                 self.home.distrust()
             self._lose()
         elif not self.is_lost and not self.transport.is_closing():

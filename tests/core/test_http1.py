@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.core.grammar import is_chosen_of
 from proxy.core.http1 import Body, RequestHead, ResponseHead
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, RequestError, ResponseError
@@ -368,7 +369,7 @@ def test_nobody_gets_a_tunnel_past_the_routes(fields: list[str]) -> None:
 def test_a_backend_may_switch_to_what_the_client_has_named(chosen: bytes, is_asked_for: bool) -> None:  # noqa: FBT001
     got = head("GET / HTTP/1.1", "Connection: Upgrade", "Upgrade: a/1", "Upgrade: B")
 
-    assert is_asked_for is got.has_asked_for(chosen)
+    assert is_asked_for is is_chosen_of(got.upgrade, chosen)
 
 
 def test_an_answer_tells_all_protocols_that_it_switches_to() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
+from proxy.core.messages import Snapshot
+from proxy.core.settings import RouteSettings, Settings, StaticAnswer
 from tests.dataplane.plane import Plane, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -158,3 +161,24 @@ def test_a_request_that_waits_for_its_turn_is_not_begun_once_its_client_is_gone(
     client.hear_reset()
 
     assert (b"", True, 0) == (bytes(upstream.written), upstream.is_cut, plane.backend.in_flight)
+
+
+def test_who_sends_many_requests_at_once_and_reads_nothing_is_not_answered_without_end() -> None:
+    """Answers that need no Backend were all made in one turn, for 250 KB of requests in one read."""
+    plane = Plane()
+    route = RouteSettings("own", answer=StaticAnswer(body="x" * 1000))
+    plane.worker.heed(Snapshot(2, 2, Settings((), (), (route,)), {}))
+    client = plane.client()
+    deliver = client.write
+
+    def fill(data: bytes) -> None:
+        deliver(data)
+        client._protocol.pause_writing()
+
+    client.write = cast(Any, fill)
+
+    client.hear(GET * 100)
+    first = client.written.count(b"HTTP/1.1 ")
+    client.drain()
+
+    assert [1, 2] == [first, client.written.count(b"HTTP/1.1 ")]

@@ -97,10 +97,10 @@ async def test_a_message_that_can_not_be_sent_takes_no_other_with_it(caplog: pyt
 
 
 class Transport(asyncio.BaseTransport):
-    """As much of a connection as is asked of it: its socket, and whether it is encrypted."""
+    """As much of a connection as is asked of it: its socket."""
 
-    def __init__(self, sock: socket.socket | Number | None, sslcontext: str | None = None) -> None:
-        super().__init__({"socket": sock, "sslcontext": sslcontext})
+    def __init__(self, sock: socket.socket | Number | None) -> None:
+        super().__init__({"socket": sock})
 
 
 class Number(int):
@@ -143,11 +143,10 @@ async def test_whoever_is_delivered_to_learns_on_which_watched_connections_somet
 
 async def test_what_can_not_be_watched_is_used_all_the_same() -> None:
     outbox = Outbox(asyncio.get_running_loop())
-    with socket.socket() as closed, socket.socket() as encrypted:
+    with socket.socket() as closed:
         gone = Transport(Number(closed.fileno()))
-        unwatched = [outbox.watch(Transport(encrypted, "TLS")), outbox.watch(Transport(None))]
 
-    assert [-1, -1, -1] == [*unwatched, outbox.watch(gone)]
+    assert [-1, -1] == [outbox.watch(Transport(None)), outbox.watch(gone)]
 
 
 def ends_fileno(seen: list[dict[int, int]]) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import select
+from typing import Any, cast
+
 import pytest
 
 from proxy.core.retry import RetryPolicy
@@ -138,3 +141,54 @@ def test_a_connection_that_was_paused_reads_again_when_it_serves_another() -> No
     upstream.hear(b"x" * 100_000)
 
     assert (False, 1) == (upstream.is_paused, plane.idle)
+
+
+class Noise:
+    """The kernel, with one connection on which something has come that the loop has not read yet; and its socket."""
+
+    def register(self, descriptor: int, events: int) -> None:
+        pass
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        return [(self.fileno(), select.EPOLLIN)]
+
+    def fileno(self) -> int:
+        return 7
+
+
+def test_what_has_come_unread_under_tls_is_no_answer_to_a_second_request() -> None:
+    """It could be the tickets of the handshake before the first request, and so it is no reason for distrust."""
+    plane = Plane()
+    upstream, client = plane.open_upstream(), plane.client()
+    plane.home.tls = cast(Any, "TLS")
+    plane.worker.outbox._poll = cast(Any, Noise())
+    upstream.get_extra_info = cast(Any, {"socket": Noise()}.get)
+
+    client.hear(GET)
+    first = bytes(upstream.written)
+    upstream.hear(OK)
+    upstream.written.clear()
+    client.written.clear()
+    client.hear(GET)
+    upstream.hear(EVIL)
+
+    assert (True, b"", True) == (first.startswith(b"GET"), bytes(upstream.written), upstream.is_cut)
+    assert (502, False) == (status(client), b"evil" in client.written)
+    assert 0.0 == plane.home._distrusted_until
+
+
+def test_a_client_that_reads_no_interim_answers_stops_the_reading_of_them() -> None:
+    """A Backend that never stops sending them filled the memory."""
+    plane = Plane()
+    upstream, client = plane.open_upstream(), plane.client()
+    client.hear(GET)
+    client.fill()
+    before = upstream.is_paused
+
+    upstream.hear(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+    during = upstream.is_paused
+    client.drain()
+    upstream.hear(OK)
+
+    assert (False, True, False) == (before, during, upstream.is_paused)
+    assert client.written.endswith(b"\r\n\r\nok")
