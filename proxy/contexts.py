@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import Mapping
 
 from proxy.core.tls import BackendTls, Certificate, ListenerTls, by_name, looked_up
@@ -54,6 +55,15 @@ class _Chooser:
         context = looked_up(self._names, name) if name else None
         if context is not None:
             connection.context = context
+
+
+def overlook_bad_names(unraisable: sys.UnraisableHookArgs) -> None:
+    """In place of `sys.unraisablehook`: a name that is no ASCII never reaches `_Chooser`, and its client gets an alert.
+
+    Python would print a traceback for each, so that any client could fill the log. The handshake is counted.
+    """
+    if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+        sys.__unraisablehook__(unraisable)
 
 
 def client_context(tls: BackendTls) -> ssl.SSLContext:

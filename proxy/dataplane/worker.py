@@ -21,6 +21,7 @@ from time import monotonic
 
 import uvloop
 
+from proxy.contexts import overlook_bad_names
 from proxy.core.breaker import BreakerState, Transition
 from proxy.core.headers import Rewrite, forgeable, is_loop, remove_forged
 from proxy.core.http1 import RequestHead
@@ -372,6 +373,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, default=-1)
     parser.add_argument("--doors", type=int, default=-1)
     configure(sys.stderr)
+    sys.unraisablehook = overlook_bad_names
     _raise_file_limit()
     gc.set_threshold(50_000, 20, 100)
     uvloop.run(_main(parser.parse_args()))
