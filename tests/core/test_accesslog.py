@@ -80,6 +80,14 @@ def test_a_json_line_tells_the_whole_request() -> None:
     } == json.loads(line())
 
 
+def test_lines_of_one_second_differ_in_their_milliseconds_alone() -> None:
+    lines = Lines(AccessLogSettings("x", "{time}"))
+
+    assert [b"2026-01-09T12:00:00.250Z\n", b"2026-01-09T12:00:00.500Z\n", b"2026-01-09T12:00:01.000Z\n"] == [
+        lines.line(entry(at=NOON + later)) for later in (0, 0.25, 0.75)
+    ]
+
+
 def test_a_request_that_could_not_be_read_has_a_line_too() -> None:
     told = json.loads(line(request=None, status=400, record=Record(0.0), flags="DPE"))
 

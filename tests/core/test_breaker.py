@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from proxy.core.breaker import Breaker, BreakerPolicy
@@ -328,3 +330,9 @@ def test_a_shorter_window_forgets_sooner() -> None:
     feed(breaker, "-", now=2.0)
 
     assert CLOSED is breaker.state
+
+
+def test_a_policy_is_the_same_after_a_journey_between_processes() -> None:
+    policy = BreakerPolicy(consecutive=7, failure_rate=0.25)
+
+    assert policy == pickle.loads(pickle.dumps(policy))  # noqa: S301 - our own bytes

@@ -265,3 +265,14 @@ def test_what_we_lack_ourselves_is_no_outage() -> None:
     assert (503, pool.settings.retries.attempts) == (decision.status, dispatch.attempts)
     assert not pool.is_out(now)
     assert isinstance(make_dispatch(pool).start(now), Attempt)
+
+
+def test_a_request_whose_body_grew_too_large_to_keep_while_it_waited_waits_no_longer() -> None:
+    pool = lost()
+    dispatch = make_dispatch(pool)
+    assert isinstance(dispatch.start(10.0), Wait)
+
+    dispatch.replayable = False
+
+    assert 503 == refusal(dispatch.resume(10.1)).status
+    assert 0 == pool.holding

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import random
 
 import pytest
@@ -305,3 +306,9 @@ def test_the_budget_is_not_stingy(steps: list[tuple[float, int, int]]) -> None:
                 continue
             earned = 0.2 * sum(at > now - 9 for at in requests) + 5
             assert sum(at > now - 11 for at in retries) + 1 > earned
+
+
+def test_a_policy_is_the_same_after_a_journey_between_processes() -> None:
+    policy = RetryPolicy(attempts=7, on=("reset",))
+
+    assert policy == pickle.loads(pickle.dumps(policy))  # noqa: S301 - our own bytes
