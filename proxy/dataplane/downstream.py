@@ -340,8 +340,8 @@ class Downstream(asyncio.Protocol):
     # Ends
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer and close."""
-        if not self.is_gone:
+        """Answer and close, unless that is over."""
+        if not self.is_gone and not self.transport.is_closing():
             self.write(answer)
             self._linger()
 
@@ -369,7 +369,7 @@ class Downstream(asyncio.Protocol):
     def reset(self) -> None:
         """Close so that the break shows even where the end of the connection would end the body."""
         sock = self.transport.get_extra_info("socket")
-        if sock is not None and not self.is_gone:
+        if sock is not None and not self.transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 

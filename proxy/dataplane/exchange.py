@@ -197,11 +197,16 @@ class Exchange(Asking):
         client = self._client
         client.arm(monotonic() + self._timeouts.stall, stall=self._timeouts.stall)
         begin_stream(client, upstream, head, chunked=chunked)
-        while not upstream.is_complete:
-            broken = stream_failure(client, upstream, self._upload)
-            if broken is not None:
-                return self._outcome(*broken)
-            await PAUSE
+        try:
+            while not upstream.is_complete:
+                broken = stream_failure(client, upstream, self._upload)
+                if broken is not None:
+                    return self._outcome(*broken)
+                await PAUSE
+        except Exception:
+            # Whatever it is: an answer of ours would be read as more of the body.
+            client.reset()
+            raise
         if chunked:
             client.write(last_chunk(upstream.trailer))
         return None

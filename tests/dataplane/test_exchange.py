@@ -182,3 +182,18 @@ def test_who_sends_many_requests_at_once_and_reads_nothing_is_not_answered_witho
     client.drain()
 
     assert [1, 2] == [first, client.written.count(b"HTTP/1.1 ")]
+
+
+def test_a_mistake_of_ours_within_an_answer_is_no_part_of_its_body(caplog: pytest.LogCaptureFixture) -> None:
+    """What was left of the body could be as long as our 500."""
+    plane = Plane()
+    upstream, client = plane.open_upstream(), plane.client()
+    client.hear(GET)
+    upstream.hear(HEAD + b"Content-Length: 1000000\r\n\r\nbegun")
+    before = len(client.written)
+
+    upstream._protocol.error = cast(Any, "not an error that we know")
+    client._protocol.wake()
+
+    assert (b"", True, 0) == (client.written[before:], client.is_cut, plane.backend.in_flight)
+    assert ["a request failed by our own mistake"] == caplog.messages
