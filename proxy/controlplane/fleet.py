@@ -38,6 +38,7 @@ class Fleet:
         self._leaving: list[Worker] = []
         self._restarts_before = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._has_begun = False
 
     def _place(self, number: int) -> Worker:
         return Worker(number, self._listeners, self._command, self._owner, memory=self._memory, book=self.book)
@@ -74,6 +75,7 @@ class Fleet:
 
     def start(self) -> None:
         """Start all workers, and keep them running."""
+        self._has_begun = True
         for worker in self.workers:
             self._run(worker)
 
@@ -102,15 +104,20 @@ class Fleet:
         return kept + list(islice(free, count - len(kept)))
 
     def follow(self, numbers: Sequence[int], settings_version: int, seconds: float) -> None:
-        """Have these workers, each with the sockets that are its own now; those who go have so many seconds."""
+        """Have these workers, each with the sockets that are its own now; those who go have so many seconds.
+
+        Before `start` (others still serve, and are taken over) none is started and nobody has to go.
+        """
         for worker in [one for one in self.workers if one.number not in numbers]:
             self.workers.remove(worker)
-            self._leaving.append(worker)
-            worker.drain(Drain(seconds, closes_idle=False))
+            if self._has_begun:
+                self._leaving.append(worker)
+                worker.drain(Drain(seconds, closes_idle=False))
         for number in numbers:
             if all(worker.number != number for worker in self.workers):
                 self.workers.append(self._place(number))
-                self._run(self.workers[-1])
+                if self._has_begun:
+                    self._run(self.workers[-1])
         for worker in self.workers:
             worker.hand(settings_version)
 

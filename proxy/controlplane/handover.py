@@ -31,6 +31,8 @@ VARIABLE = "FAILOVER_PROXY_HANDOVER"
 """Tells the next program the descriptor of the file."""
 REHEARSAL_LIMIT = 30.0
 """Seconds for a rehearsal."""
+LOOK_AROUND = 3
+"""Turns of the loop in which a signal that the process has caught reaches its handler."""
 DEFERRED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that wait from the end of one program until the next one heeds them."""
 
@@ -88,13 +90,23 @@ class Handover:
         try:
             failure = await self._rehearse() or self._owner.not_replaceable()
             if not failure:
-                await self._owner.retreat()
-                failure = self._become()
-                await self._owner.resume()
+                failure = await self._give_way()
         except Exception as error:
             log.exception("a replacement failed by our own mistake")
             failure = str(error)
         say(log, logging.ERROR, "not replaced: the program that runs goes on", reason=failure)
+
+    async def _give_way(self) -> str:
+        """Become the new program, unless we are told to end meanwhile; returns only if nothing comes of it."""
+        try:
+            await self._owner.retreat()
+            with _deferred():
+                # What has come before is with the loop by now: a TERM must not be lost with this program.
+                for _ in range(LOOK_AROUND):
+                    await asyncio.sleep(0)
+                return self._owner.not_replaceable() or self._become()
+        finally:
+            await self._owner.resume()
 
     async def _rehearse(self) -> str:
         """Have a child try; what it failed of, or nothing."""
@@ -116,13 +128,11 @@ class Handover:
         """Turn into the new program; returns only if that fails."""
         legacy = self._owner.bequeath()
         with _written(legacy) as fd, _kept_open([fd, *(one.fd for one in legacy.sockets)]):
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED)
             sys.stdout.flush()
             sys.stderr.flush()
             try:
                 os.execve(self._command[0], self._command, os.environ | {VARIABLE: str(fd)})  # noqa: S606
             except OSError as error:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 return f"the new program can't be started: {error}"
 
 
@@ -150,6 +160,16 @@ def _written(legacy: Legacy) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _deferred() -> Iterator[None]:
+    """Signals that come now wait, if need be for the next program."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFERRED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -38,20 +38,30 @@ def arrange(bound: Sequence[BoundListener], before: Settings, after: Settings, n
 
     A Listener is known by its address, whatever its name: its sockets stay, and what waits in their queues.
     """
-    known = {one.address: listener for one, listener in zip(before.listeners, bound, strict=True)}
+    known = list(zip(before.listeners, bound, strict=True))
     opened: list[socket.socket] = []
     with contextlib.ExitStack() as undo:
         undo.callback(_close, opened)
         listeners = []
         for one in after.listeners:
-            listener = known.pop(one.address, None)
+            listener = _take(one, known)
             if listener is None:
                 listeners.append(_bind(one, bound, numbers))
                 opened += listeners[-1].sockets
             else:
                 listeners.append(_share(replace(listener, name=one.name), numbers, opened))
         undo.pop_all()
-    return Arrangement(tuple(listeners), tuple(known.values()), tuple(opened))
+    return Arrangement(tuple(listeners), tuple(left for _, left in known), tuple(opened))
+
+
+def _take(settings: ListenerSettings, known: list[tuple[ListenerSettings, BoundListener]]) -> BoundListener | None:
+    """The one with this address, which is known no more; of several that any port suits, first the one so named."""
+    suitable = [pair for pair in known if pair[0].address == settings.address]
+    if not suitable:
+        return None
+    chosen = next((pair for pair in suitable if pair[0].name == settings.name), suitable[0])
+    known.remove(chosen)
+    return chosen[1]
 
 
 def _bind(settings: ListenerSettings, bound: Sequence[BoundListener], numbers: Sequence[int]) -> BoundListener:

@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 APPLIED_WITHIN = 5.0
 """Seconds in which every worker should have taken the new settings; who has not is named in the answer."""
 
+FREE_WITHIN = 1.0
+"""Seconds in which workers have closed the sockets of a Listener that a reload has removed."""
+LOOK_EVERY = 0.05
+
 SWITCH = 0.0005
 """Seconds for which the reading of a long file may keep the interpreter from the loop; Python's default is 5 ms."""
 
@@ -100,12 +104,17 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[object]] = set()
+        self._obeyed_at = -FREE_WITHIN
+        self._waits: asyncio.Task[None] | None = None
+        """A reload for a signal that has not begun to read."""
 
     # Who asks
 
     def begin(self) -> None:
-        """Reload; what comes of it is in the log."""
-        self._keep(asyncio.get_running_loop().create_task(self._quietly()))
+        """Reload; what comes of it is in the log. One that still waits for its turn does for all who ask till then."""
+        if self._waits is None:
+            self._waits = asyncio.get_running_loop().create_task(self._quietly())
+            self._keep(self._waits)
 
     async def reload(self) -> Json:
         """Reload, whether or not whoever asks stays; the answer. Raises Rejected or NotNow."""
@@ -137,8 +146,11 @@ class Reloader:
 
     async def _reload(self) -> Json:
         if self._read is None:
+            self._waits = None
             raise NotNow("this proxy was not started from a file")
         async with self._turn:
+            if asyncio.current_task() is self._waits:
+                self._waits = None
             if self._owner.is_stopping:
                 raise NotNow("the proxy is draining")
             self._owner.notifier.reloading()
@@ -168,16 +180,29 @@ class Reloader:
             raise NotNow("the proxy is draining")
         was_read = clock()
         found, book.encoded = prepared.found, prepared.encoded
-        try:
-            version = self._owner.obey(prepared.settings)
-        except StartError as error:
-            raise Rejected([Fault(str(error))]) from None
+        version = await self._obey(prepared.settings)
         late = await self._wait(version)
         seconds = clock() - began
         registry.reloads["success"] += 1
         self._log(found, seconds, late)
         timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
         return {"changed": bool(found), **timing, "late_workers": late, **found.document()}
+
+    async def _obey(self, settings: Settings) -> int:
+        """Put these in force. Raises Rejected, if need be once the addresses that we have just given up are free."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                version = self._owner.obey(settings)
+            except StartError as error:
+                if clock() >= self._obeyed_at + FREE_WITHIN:
+                    raise Rejected([Fault(str(error))]) from None
+            else:
+                self._obeyed_at = clock()
+                return version
+            await asyncio.sleep(LOOK_EVERY)
+            if self._owner.is_stopping:
+                raise NotNow("the proxy is draining")
 
     def _log(self, found: Difference, seconds: float, late: list[int]) -> None:
         fields = found.summary() or {"changes": "none"}

@@ -100,4 +100,5 @@ class Succession:
     async def resume(self) -> None:
         """There is no next program after all."""
         await self._owner.come_back()
-        self._owner.notifier.ready()
+        if not self._owner.is_stopping:
+            self._owner.notifier.ready()

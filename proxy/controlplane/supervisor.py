@@ -239,6 +239,7 @@ class Supervisor:
         if self.admin is not None:
             self._admin = Admin(self, self.settings.admin, Dates())
             await self._admin.start(self.admin.sockets[0].dup())
+        self._memory.keep()
 
     def _status(self) -> str:
         """For a service manager: one line."""

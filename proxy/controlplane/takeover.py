@@ -129,6 +129,7 @@ class Predecessor(asyncio.Protocol):
         self._buffer = b""
         self._order: Order | None = None
         self.over = asyncio.Event()
+        self._has_ended = False
 
     def __repr__(self) -> str:
         return f"<Predecessor {self.pid}{' over' if self.over.is_set() else ''}>"
@@ -174,6 +175,12 @@ class Predecessor(asyncio.Protocol):
         self._let_go()
         self.over.set()
         if self._transport is None:
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing that it said counts from now on: its totals are with those that have ended."""
+        if not self._has_ended:
+            self._has_ended = True
             self._ended(self.pid)
 
     # asyncio.Protocol
@@ -184,6 +191,8 @@ class Predecessor(asyncio.Protocol):
             self.drain(self._order)
 
     def data_received(self, data: bytes) -> None:
+        if self._has_ended:
+            return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         try:
             for line in lines:
@@ -196,7 +205,7 @@ class Predecessor(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self.over.is_set():
-            self._ended(self.pid)
+            self._end()
 
 
 class Predecessors:

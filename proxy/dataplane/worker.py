@@ -103,7 +103,8 @@ class Worker:
         self.done = asyncio.Event()
         self.ending = Ending(self)
         self.orphan = Orphan(self)
-        self._is_following = False
+        self._is_following = self._is_serving = False
+        self._early_order: Drain | None = None
         self.control: Control | Heir | None = None
         self.ledger: SqliteStore | None = None
         self.queue: Queue | None = None
@@ -172,7 +173,14 @@ class Worker:
         elif isinstance(message, LastCall):
             self.says_close = True
         elif isinstance(message, Drain):
-            self.ending.begin(message.timeout, closes_idle=message.closes_idle)
+            self._drain(message)
+
+    def _drain(self, order: Drain) -> None:
+        if self._is_serving:
+            self.ending.begin(order.timeout, closes_idle=order.closes_idle)
+        else:
+            # Clients may wait in the queues of a worker that died: they come in first.
+            self._early_order = order
 
     def _take(self, snapshot: Snapshot) -> None:
         if snapshot.version <= self.snapshot_version:
@@ -338,6 +346,9 @@ class Worker:
         led.send(Started(self.number, os.getpid(), self.snapshot_version))
         led.send(self.report(monotonic()))
         self.sweep()
+        self._is_serving = True
+        if self._early_order is not None:
+            self._drain(self._early_order)
         gc.collect()
         gc.freeze()
         await self.done.wait()

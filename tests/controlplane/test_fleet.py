@@ -217,3 +217,22 @@ async def test_a_worker_that_comes_back_gets_connections_again(
 
     assert f"0 {worker.pid}\n" == (await reader.readline()).decode()
     writer.close()
+
+
+async def test_more_workers_before_the_start_are_started_once_with_the_others(owner: Owner, tmp_path: Path) -> None:
+    """A reload may come while those of the program before still serve."""
+    program = "import os, sys, time; open(sys.argv[1] + str(os.getpid()), 'w'); time.sleep(3600)"
+    workers = Fleet([], 1, owner, (*python(program), f"{tmp_path}/pid-"))
+
+    workers.follow(workers.numbers(3), 1, 0.0)
+    workers.follow(workers.numbers(2), 2, 0.0)
+    assert () == workers.pids()
+    workers.start()
+    async with asyncio.timeout(10):
+        while len(list(tmp_path.iterdir())) < 2:  # noqa: ASYNC110 - another process makes them
+            await asyncio.sleep(0.01)
+    pids = sorted(f"pid-{pid}" for pid in workers.pids())
+    await workers.end()
+
+    assert pids == sorted(one.name for one in tmp_path.iterdir())
+    assert 2 == len(pids)

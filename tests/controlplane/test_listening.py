@@ -191,3 +191,14 @@ def test_a_process_that_is_gone_is_handed_nothing() -> None:
 
     assert "<Handing>" == repr(handing)
     handing.close()
+
+
+def test_two_that_any_port_suits_keep_their_own_sockets(street: Street) -> None:
+    """Their addresses are the same as long as they are only configured."""
+    street.arrange([0], web=ANY, shop=ANY)
+    before = {one.name: one.sockets for one in street.bound}
+
+    made = street.arrange([0], shop=ANY, web=ANY)
+
+    assert before == {one.name: one.sockets for one in street.bound}
+    assert ((), ()) == (made.opened, made.removed)

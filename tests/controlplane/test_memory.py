@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,25 @@ async def test_the_administrators_intent_survives_a_restart(stage: Stage, make: 
 
     snapshot = await (await stage.worker()).start()
     assert BackendState(AdminState.MAINT, HealthState.UP, 4) == snapshot.backends[KEY]
+
+
+def test_a_disk_that_hangs_does_not_keep_the_program_from_its_end(tmp_path: Path) -> None:
+    """To open a FIFO that nobody reads hangs as a dead disk does."""
+    hung = (tmp_path / FILE).with_suffix(".new")
+    os.mkfifo(hung)
+
+    async def run() -> bool:
+        memory = Memory(str(tmp_path), dict)
+        memory.keep()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(memory.settle(), 0.1)
+        return True
+
+    ended: list[bool] = []
+    program = threading.Thread(target=lambda: ended.append(asyncio.run(run())), daemon=True)
+    program.start()
+    program.join(10)
+    # Let go of the thread that hangs there.
+    os.close(os.open(hung, os.O_RDONLY | os.O_NONBLOCK))
+
+    assert [True] == ended

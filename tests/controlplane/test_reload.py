@@ -4,12 +4,15 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.reload import Fault, Rejected
+from proxy.controlplane.reload import Fault, Json, Rejected
+from proxy.controlplane.sockets import StartError
+from proxy.controlplane.supervisor import Supervisor
 from proxy.core.messages import Applied, Drain, Snapshot
 from proxy.core.settings import Address, BackendSettings, RouteSettings, Settings
 from tests.controlplane.conftest import Api, Make, PlayedWorker, Stage
@@ -238,3 +241,54 @@ async def test_another_token_counts_at_once(stage: Stage, file: File) -> None:
     ]
 
     assert (200, ["admin.token"], [401, 200]) == (status, document["settings"], seen)
+
+
+async def test_signals_that_come_while_one_waits_for_its_turn_are_one_reload(stage: Stage, file: File) -> None:
+    """It begins to read after the last of them: nothing that was written before is missed."""
+    reads: list[int] = []
+    going, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        reads.append(len(reads))
+        going.set()
+        assert go_on.wait(10)
+
+    file.before = hold
+    supervisor, workers = await stage.serve(file.settings, file.read)
+    supervisor.reloader.begin()
+    await asyncio.to_thread(going.wait, 10)
+    for _ in range(50):
+        supervisor.reloader.begin()
+    go_on.set()
+    for _ in range(2):
+        for worker in workers:
+            await obey(worker)
+    async with asyncio.timeout(20):
+        while supervisor.registry.reloads["success"] < 2:  # noqa: ASYNC110 - a signal gets no answer
+            await asyncio.sleep(0.01)
+
+    assert [0, 1] == reads
+
+
+async def test_an_address_that_was_just_given_up_is_waited_for(
+    stage: Stage, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers close their sockets a moment after a reload that has removed a Listener."""
+    supervisor, workers = await stage.serve(file.settings, file.read)
+    await reload_with(supervisor, workers)
+    obeyed, refusals = supervisor.obey, [StartError("is taken")] * 2
+
+    def obey_later(settings: Settings) -> int:
+        if refusals:
+            raise refusals.pop()
+        return obeyed(settings)
+
+    monkeypatch.setattr(supervisor, "obey", obey_later)
+    assert "seconds" in await reload_with(supervisor, workers)
+
+
+async def reload_with(supervisor: Supervisor, workers: list[PlayedWorker]) -> Json:
+    answer = asyncio.create_task(supervisor.reload())
+    for worker in workers:
+        await obey(worker)
+    return await answer

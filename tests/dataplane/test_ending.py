@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.core.messages import LastCall, Snapshot
+from proxy.core.messages import Drain, LastCall, Snapshot, encode
 from proxy.core.settings import Address, ListenerSettings, RouteSettings, Settings, StaticAnswer
 from proxy.dataplane.worker import Worker
 
@@ -189,3 +189,26 @@ async def test_who_waits_in_the_queue_at_the_end_is_answered_and_told_that_it_cl
 
     assert b"connection: close" in seen.lower()
     await asyncio.wait_for(worker.done.wait(), PATIENCE)
+
+
+async def test_an_order_to_end_that_comes_before_the_doors_are_open_loses_nobody_in_the_queue() -> None:
+    """A worker died, clients came to its socket meanwhile, and its successor is told to drain as it begins."""
+    worker = Worker(0, asyncio.get_running_loop(), random.Random(1))
+    ours, theirs = socket.socketpair()
+    door = socket.create_server(("127.0.0.1", 0))
+    route = RouteSettings("all", answer=StaticAnswer(body="hello"))
+    settings = Settings((ListenerSettings("web", Address("127.0.0.1", 0)),), (), (route,))
+    client = socket.create_connection(door.getsockname())
+    client.sendall(REQUEST)
+    client.setblocking(False)
+
+    ours.sendall(encode(Snapshot(1, 1, settings, {})) + encode(Drain(60.0, closes_idle=True)))
+    await asyncio.wait_for(worker.serve(theirs, None, [("web", door)]), PATIENCE)
+    seen = b""
+    while data := await asyncio.wait_for(worker.loop.sock_recv(client, 65536), PATIENCE):
+        seen += data
+
+    assert b"connection: close" in seen.lower()
+    assert seen.endswith(b"hello")
+    client.close()
+    ours.close()
