@@ -63,6 +63,7 @@ def reread(config: Path, running: Settings) -> Settings:
 
 
 async def _supervise(settings: Settings, read: Reader, addresses: Path | None, legacy: Legacy | None) -> None:
+    handover.spare_threads()
     supervisor = Supervisor(settings, legacy=legacy, read=read)
     inheritance = from_service_manager(os.environ) if legacy is None else handover.sockets_of(legacy)
     listeners, admin = supervisor.bind(inheritance)

@@ -17,7 +17,9 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from proxy.controlplane.inheritance import Heirloom, Inheritance
@@ -200,6 +202,12 @@ def sockets_of(legacy: Legacy) -> Inheritance:
         os.set_inheritable(one.fd, False)
         inheritance.add(Heirloom(socket.socket(fileno=one.fd), one.owner, one.configured, one.is_foreign))
     return inheritance
+
+
+def spare_threads() -> None:
+    """Have signals come to the thread of the loop alone. Another that caught one while they wait would lose it."""
+    block = partial(signal.pthread_sigmask, signal.SIG_BLOCK, DEFERRED)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(initializer=block))
 
 
 def heed_deferred() -> None:

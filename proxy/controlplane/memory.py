@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -150,6 +151,8 @@ async def _aside(call: Callable[[], None]) -> None:
             done.set_exception(error)
 
     def run() -> None:
+        # Those are the loop's: nobody may catch them while a program is replaced.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         failure: OSError | None = None
         try:
             call()

@@ -54,6 +54,8 @@ async def test_a_term_while_it_retreats_is_not_lost_with_the_program(caplog: pyt
     """The next program would not know of it, and serve on."""
     program = Program()
     program.reason_after_retreat = "it drains"
+    # Whoever goes on none the less must not turn this very process into another.
+    program.trouble = AssertionError("it went on")
 
     assert "it drains" == await outcome(program, caplog)
     assert ["retreat", "resume"] == program.told

@@ -300,6 +300,22 @@ async def test_a_term_that_comes_between_the_programs_is_heeded(rig: Rig) -> Non
     assert [True, True] == [has_ended(pid) for pid in old]
 
 
+async def test_no_thread_but_the_first_catches_signals(rig: Rig, tmp_path: Path) -> None:
+    """While the program is replaced they wait for the next; a thread that caught one would take it along."""
+    async with Scripted() as backend:
+        proxy = await rig.start_proxy({"state_dir": str(tmp_path / "state"), "pools": {"app": [backend.address]}})
+        await proxy.admin.patch(backend.address, state="drain")
+        await proxy.reload()
+        blocked = {
+            int(task.name): int((task / "status").read_text().partition("SigBlk:")[2].split()[0], 16)
+            for task in Path(f"/proc/{proxy.process.pid}/task").iterdir()
+        }
+
+    catching = [task for task, mask in blocked.items() if not mask & 1 << (signal.SIGTERM - 1)]
+    assert [proxy.process.pid] == catching
+    assert 1 < len(blocked)
+
+
 async def test_a_proxy_that_drains_is_not_replaced(rig: Rig) -> None:
     async with Scripted() as backend:
         proxy = await rig.start_proxy({"drain_delay": "1h", "pools": {"app": [backend.address]}})
