@@ -226,7 +226,7 @@ async def test_more_workers_before_the_start_are_started_once_with_the_others(ow
 
     workers.follow(workers.numbers(3), 1, 0.0)
     workers.follow(workers.numbers(2), 2, 0.0)
-    assert () == workers.pids()
+    before = workers.pids()
     workers.start()
     async with asyncio.timeout(10):
         while len(list(tmp_path.iterdir())) < 2:  # noqa: ASYNC110 - another process makes them
@@ -234,5 +234,6 @@ async def test_more_workers_before_the_start_are_started_once_with_the_others(ow
     pids = sorted(f"pid-{pid}" for pid in workers.pids())
     await workers.end()
 
+    assert () == before
     assert pids == sorted(one.name for one in tmp_path.iterdir())
     assert 2 == len(pids)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from proxy.controlplane.takeover import Meeting, Predecessor
-from proxy.core.messages import Report
 from proxy.core.takeover import Word, to_line
+from tests.controlplane.conftest import make_report
 
 
 async def test_one_that_has_ended_before_it_could_be_led_is_not_counted_twice() -> None:
@@ -22,9 +22,9 @@ async def test_one_that_has_ended_before_it_could_be_led_is_not_counted_twice() 
     child.kill()
     await asyncio.wait_for(one.over.wait(), 10)
 
-    report = Report(0, child.pid, 0.0, 0, 0, 0.0, 0, {}, {}, {}, {}, {}, 0)
-    await one.lead(Meeting(child.pid, ours, frozenset(), to_line(Word(report))))
-    theirs.sendall(to_line(Word(report)))
+    word = to_line(Word(make_report(pid=child.pid)))
+    await one.lead(Meeting(child.pid, ours, frozenset(), word))
+    theirs.sendall(word)
     theirs.close()
     while one.is_led:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0)
