@@ -202,6 +202,12 @@ def soak() -> int:
     return become(["-m", "tests.soak", "--seconds", seconds, "--seed", seed])
 
 
+def cuts() -> int:
+    """Cut the exchange with a backend at every byte, and kill the proxy with every seed."""
+    os.environ["CUTS"] = "full"
+    return become(["-m", "pytest", "-n", "0", "-s", "tests/e2e/test_cuts.py", "tests/e2e/test_keys_killed.py"])
+
+
 def test() -> int:
     """Run every test: what measures no time in parallel, what starts processes and measures time on its own."""
     parallel = sorted(str(path) for path in Path("tests").glob("*") if path.name.startswith("test_") or path.is_dir())
@@ -334,6 +340,7 @@ COMMANDS: Dict[str, Command] = {
     "compiled": Command(
         compiled, DEV, "the package with its hot path compiled, in build/compiled (needs a C compiler)"
     ),
+    "cuts": Command(cuts, DEV, "writes cut at every byte, and the proxy killed with every seed (tests take a share)"),
     "soak": Command(soak, DEV, "mixed traffic, aborts and kills for SECONDS=300; leaks and wrong answers are failures"),
     "format": Command(format_code, DEV, "lay the code out"),
     "lock": Command(lock_packages, None, "write the lock files anew from pyproject.toml (needs uv)"),

@@ -181,6 +181,13 @@ TOO_LARGE = Denial("idempotency_body_too_large", 413, "Too large for a request w
 REUSED = Denial("idempotency_key_reused", 422, "The idempotency key was used for another request")
 BUSY = Denial("idempotency_key_busy", 409, "A request with this idempotency key is being processed", retry_after=1)
 NOT_KEPT = Denial("idempotency_answer_not_kept", 409, "The request was answered, and its answer was not kept")
+NOT_READABLE = Denial(
+    "idempotency_store_unavailable",
+    503,
+    "The request was answered, and its answer can't be read now",
+    ErrorKind.PROXY_INTERNAL_ERROR,
+    retry_after=RETRY_AFTER,
+)
 NOT_KNOWN = Denial(
     "idempotency_outcome_unknown",
     503,

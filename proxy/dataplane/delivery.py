@@ -13,15 +13,19 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.core.grammar import END_OF_HEAD
 from proxy.core.headers import Forwarding
-from proxy.core.idempotency import KeyState
+from proxy.core.http1 import RequestHead
+from proxy.core.idempotency import KeyState, concerns
 from proxy.core.proxy_protocol import Origin
-from proxy.core.queueing import wait_after
+from proxy.core.queueing import CHECKED, wait_after
 from proxy.core.settings import Address, ListenerSettings, Settings
 from proxy.dataplane.control import Control
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.keyed import key_of
 from proxy.dataplane.mailbox import Mailbox
 from proxy.dataplane.reception import Arrival
+from proxy.errors import RequestError
 from proxy.ledger.queue import Due, Queue
 from proxy.ledger.sqlite import SqliteStore
 from proxy.ledger.store import StoreError
@@ -80,16 +84,19 @@ class Delivery:
         """Deliver until nothing is due, or nobody can take it."""
         while self._is_led and self._can_be_taken(pool):
             due = self._queue.next_due(pool, time.time())
-            if due is None or not await self._deliver(due):
+            if due is None or not await self._deliver(pool, due):
                 return
 
     def _can_be_taken(self, pool: str) -> bool:
         known = self._worker.pools.get(pool)
         return known is not None and known.available(monotonic()) > 0
 
-    async def _deliver(self, due: Due) -> bool:
+    async def _deliver(self, pool: str, due: Due) -> bool:
         """Send one write; whether the next one may follow now."""
-        await self._send(due)
+        if not self._is_still_for(pool, due):
+            self._queue.park(due, time.time() + wait_after(due.tries))
+            return False
+        status = await self._send(due)
         try:
             entry = await self._store.find(due.key, time.time())
         except StoreError:
@@ -100,10 +107,29 @@ class Delivery:
         if entry is not None and entry.state is KeyState.UNKNOWN:
             self._queue.park(due, time.time() + wait_after(due.tries))
             return True
+        if entry is None:
+            self._queue.note_lost(due, time.time())
+            return True
+        if entry.state is KeyState.QUEUED and 400 <= status < 500:
+            # We refuse this one ourselves, as the config stands now: it must not keep the others waiting.
+            self._queue.park(due, time.time() + wait_after(due.tries))
+            return True
         return False
 
-    async def _send(self, due: Due) -> None:
-        """Serve it as if a client had sent it, and wait until that is over."""
+    def _is_still_for(self, name: str, due: Due) -> bool:
+        """Whether the config still sends it to this Pool, as a write with this key: anywhere else it would be new."""
+        pool, request = self._worker.pools.get(name), due.parcel.request
+        policy = None if pool is None else pool.settings.idempotency
+        try:
+            head = RequestHead(request[: request.index(END_OF_HEAD) + len(END_OF_HEAD)], CHECKED, due.parcel.client)
+            route = self._worker.route(head)
+        except RequestError:
+            return False
+        is_keyed = policy is not None and concerns(policy, head.method) and key_of(head, name, policy) == due.key
+        return is_keyed and route.pool == name
+
+    async def _send(self, due: Due) -> int:
+        """Serve it as if a client had sent it, and wait until that is over; the status of the answer."""
         parcel = due.parcel
         mailbox = Mailbox(self._worker.loop)
         client = Downstream(self._worker, Arrival(LISTENER, Origin(parcel.client)))
@@ -116,3 +142,4 @@ class Delivery:
             await mailbox.closed.wait()
         finally:
             mailbox.abort()
+        return mailbox.status

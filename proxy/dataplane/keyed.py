@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.core import idempotency
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.dispatch import Attempt, Decision, Refuse
-from proxy.core.grammar import CHUNKED, COUNTED, with_nominated
+from proxy.core.grammar import CHUNKED, COUNTED, options_of, with_nominated
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.idempotency import Denial, Entry, Kept, KeyState, Verdict
 from proxy.core.keyed import KeyedDispatch
@@ -27,6 +27,7 @@ from proxy.dataplane.relay import Answer
 from proxy.dataplane.upload import Upload
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import RequestError, ResponseError
+from proxy.ledger.batch import BUSY_LIMIT
 from proxy.ledger.store import Claim, Store, StoreBusyError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.025
 """Seconds between two looks whether the first request with a key has been answered (`on_conflict: wait`)."""
-BUSY_STEP = 0.001
-"""Seconds between two looks into a ledger that is just being opened."""
+BUSY_STEP = 0.005
+"""Seconds between two looks into a ledger that is just being opened, or that another process holds."""
+STRIPPED = "`Connection` names the key's field, so no backend would see it"
+NOT_LOOKED_UP = "this request was not sent; what became of an earlier one with its key can't be looked up now"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RESULTS = {
     Verdict.RUN: "new",
@@ -106,6 +109,10 @@ class KeyedWrite:
         """The first decision, once the key is known to be good, the body is whole and the ledger was asked."""
         self._upload, self._check = upload, check
         self._request.request_id = self._request.request_id or self._worker.make_id()
+        # What switches protocols is not answered, so it can't be kept: a write with a key is just a write.
+        self._request.upgrade = b""
+        if self._policy.header.lower().encode() in options_of(self._request.connection.lower()):
+            return self._deny(idempotency.BAD_KEY, STRIPPED)
         denial = self._read_key()
         if denial is not None:
             return self._deny(denial, f"send one {self._policy.header} header of 1 to 255 ASCII characters")
@@ -117,13 +124,11 @@ class KeyedWrite:
         return await self._decide()
 
     def _read_key(self) -> Denial | None:
-        policy, request = self._policy, self._request
-        values = request.fields(policy.header.lower().encode())
-        key = idempotency.read_key(values)
+        key = key_of(self._request, self._pool.name, self._policy)
         if key is None:
-            return idempotency.BAD_KEY if values else idempotency.NO_KEY
-        scope = request.fields(policy.scope.lower().encode()) if policy.scope else []
-        self._key = idempotency.key_id(self._pool.name, scope, key)
+            is_given = self._request.fields(self._policy.header.lower().encode())
+            return idempotency.BAD_KEY if is_given else idempotency.NO_KEY
+        self._key = key
         return None
 
     async def _whole_body(self) -> bytes | None:
@@ -151,15 +156,20 @@ class KeyedWrite:
 
     async def _decide(self) -> Decision | Answer:
         """Ask the ledger what may be done."""
+        busy_since: float | None = None
         until = monotonic() + self._pool.settings.timeouts.first_byte
         while True:
             try:
                 entry = await self._store.find(self._key, time.time())
+                busy_since = None
             except StoreBusyError:
+                busy_since = busy_since or monotonic()
+                if monotonic() - busy_since > BUSY_LIMIT:
+                    return self._deny(idempotency.STORE_FAILED, NOT_LOOKED_UP)
                 await wait(self._client, BUSY_STEP, self._check)
                 continue
             except StoreError:
-                return self._deny(idempotency.STORE_FAILED)
+                return self._deny(idempotency.STORE_FAILED, NOT_LOOKED_UP)
             verdict = Verdict.RUN if entry is None else idempotency.judge(entry, self._fingerprint, self._policy)
             if verdict is not Verdict.CONFLICT or self._policy.on_conflict != "wait" or monotonic() >= until:
                 self._count(RESULTS[verdict])
@@ -170,7 +180,8 @@ class KeyedWrite:
         now = monotonic()
         self._before = entry
         if entry is None:
-            return self.dispatch.start(now)
+            # What is delivered had a key when it was accepted: it may have been executed, or somebody gave it up.
+            return NOT_DELIVERED if self._is_delivery else self.dispatch.start(now)
         if verdict is Verdict.RUN:
             return self.dispatch.start_anywhere(now)
         if verdict is Verdict.ONLY_TO:
@@ -187,8 +198,10 @@ class KeyedWrite:
             if kept is None:
                 return idempotency.NOT_KEPT.refuse()
             head = ResponseHead(kept.head, CHECKED)
-        except (StoreError, ResponseError):
-            return idempotency.NOT_KEPT.refuse("the answer can't be read now")
+        except StoreError:
+            return idempotency.NOT_READABLE.refuse()
+        except ResponseError:
+            return idempotency.NOT_KEPT.refuse("what was kept can't be read")
         note = b"" if b"\nidempotency-replayed:" in kept.head.lower() else idempotency.REPLAYED
         return Answer(head, [kept.body] if kept.body else [], kept.trailer, note)
 
@@ -313,13 +326,21 @@ DENIALS = {
     Verdict.MISMATCH: idempotency.REUSED,
     Verdict.UNKNOWN: idempotency.NOT_KNOWN,
 }
+NOT_DELIVERED = idempotency.NOT_KNOWN.refuse("its key is forgotten")
+
+
+def key_of(request: RequestHead, pool: str, policy: IdempotencyPolicy) -> bytes | None:
+    """What the key of a request is stored as; None if it has none, or none that is valid."""
+    key = idempotency.read_key(request.fields(policy.header.lower().encode()))
+    scope = request.fields(policy.scope.lower().encode()) if policy.scope else []
+    return None if key is None else idempotency.key_id(pool, scope, key)
 
 
 def begin_keyed(
     client: Downstream, request: RequestHead, pool: Pool, policy: IdempotencyPolicy, route: RouteSettings
 ) -> KeyedWrite | None:
     """The KeyedWrite of a request; None for one that needs no key and has none."""
-    if not idempotency.concerns(policy, request.method) or request.is_upgrade:
+    if not idempotency.concerns(policy, request.method):
         return None
     if request.method.decode() in policy.require_for or request.fields(policy.header.lower().encode()):
         return KeyedWrite(client, request, pool, policy, route)

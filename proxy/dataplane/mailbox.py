@@ -14,6 +14,8 @@ class Mailbox(asyncio.Transport):
         self._loop = loop
         self._protocol: asyncio.BaseProtocol | None = None
         self._is_closing = False
+        self.status = 0
+        """Of the last answer that began."""
         self.closed = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -27,7 +29,10 @@ class Mailbox(asyncio.Transport):
         return self._protocol
 
     def write(self, data: Any) -> None:
-        """Nobody reads it."""
+        """Nobody reads more of it than its status."""
+        start = bytes(data[:12])
+        if start.startswith(b"HTTP/1.1 "):
+            self.status = int(start[9:])
 
     def can_write_eof(self) -> bool:
         return False

@@ -32,6 +32,8 @@ _DUE = """
 SELECT q, key, request, client, scheme, route, tries FROM queue
 WHERE pool = ? AND state = 0 AND due <= ? AND deadline > ? ORDER BY q LIMIT 1"""
 _DELIVERED = "UPDATE queue SET state = 1, request = NULL, size = 0, expires = ? + keep_for WHERE q = ? AND state = 0"
+_LOST = """
+UPDATE queue SET state = 2, request = NULL, size = 0, executed = 1, expires = ? + keep_for WHERE q = ? AND state = 0"""
 _PARK = "UPDATE queue SET due = ?, tries = tries + 1 WHERE q = ?"
 _LEADER = "SELECT owner FROM leader"
 _RESIGN = "DELETE FROM leader WHERE owner = ?"
@@ -148,6 +150,10 @@ class Queue:
     def note_delivered(self, due: Due, now: float) -> None:
         """It has been answered; the request is not needed any more."""
         self._store.batch.add_late(lambda connection: connection.execute(_DELIVERED, (now, due.number)))
+
+    def note_lost(self, due: Due, now: float) -> None:
+        """Its key is forgotten, which was there when it was accepted: it may have been executed, so nobody gets it."""
+        self._store.batch.add_late(lambda connection: connection.execute(_LOST, (now, due.number)))
 
     def park(self, due: Due, until: float) -> None:
         """Its outcome is not known: it waits for its own Backend, and the others go on."""

@@ -46,7 +46,7 @@ DELETE FROM entries WHERE n IN (
 SELECT n FROM entries WHERE pool = ? AND expires <= ? AND state IN (2, 4) ORDER BY expires LIMIT 10)"""
 _DONE = "UPDATE entries SET state = 4 WHERE n = ? AND turn = ?"
 _KEEP = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
-_SET_STATE = "UPDATE entries SET state = ? WHERE n = ? AND turn = ?"
+_SET_STATE = "UPDATE entries SET state = ? WHERE n = ? AND turn = ? AND state < 4"
 _FORGET = "DELETE FROM entries WHERE n = ? AND turn = ?"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.core.idempotency import KeyState
+from proxy.core.queueing import QueuedState
 from proxy.ledger.owners import Owners
 from proxy.ledger.schema import FILE, LOCKS, failing, open_ledger, writing
 from proxy.ledger.store import StoreBusyError
@@ -46,8 +47,8 @@ class KeyCounts:
     failed: int = 0
 
 
-_FAILED = """
-UPDATE queue SET state = 2, request = NULL, size = 0, executed = ?, expires = ? + keep_for WHERE q = ? AND state = 0"""
+_OVER = """
+UPDATE queue SET state = ?, request = NULL, size = 0, executed = ?, expires = ? + keep_for WHERE q = ? AND state = 0"""
 _QUEUES = """
 SELECT pool, sum(size), min(CASE state WHEN 0 THEN accepted END), sum(state = 1), sum(state = 2)
 FROM queue GROUP BY pool"""
@@ -114,14 +115,17 @@ class Upkeep:
 
 
 def _give_up(connection: sqlite3.Connection, now: float) -> None:
-    """Queued writes that have waited too long have failed. One that is on its way is left to its carrier."""
+    """Queued writes that have waited too long have failed. One that is on its way is left to its carrier.
+
+    Only of one whose key still says so is it sure that nobody got it: a key that is forgotten was carried once.
+    """
     overdue = "SELECT q, entries.n, entries.state FROM queue LEFT JOIN entries ON entries.key = queue.key"
-    rows = connection.execute(f"{overdue} WHERE queue.state = 0 AND deadline <= ? LIMIT ?", (now, BATCH)).fetchall()
-    for number, entry, state in rows:
-        if state in (KeyState.RUNNING, KeyState.DONE):
-            continue
-        with writing(connection):
-            connection.execute(_FAILED, (state == KeyState.UNKNOWN, now, number))
+    # In one transaction: a worker may claim one of them at any time.
+    with writing(connection):
+        wanted = f"{overdue} WHERE queue.state = 0 AND deadline <= ? AND entries.state IS NOT 1 LIMIT ?"
+        for number, entry, state in connection.execute(wanted, (now, BATCH)).fetchall():
+            became = QueuedState.DELIVERED if state == KeyState.DONE else QueuedState.FAILED
+            connection.execute(_OVER, (became, state != KeyState.QUEUED, now, number))
             connection.execute("DELETE FROM entries WHERE n = ? AND state = 3", (entry,))
 
 

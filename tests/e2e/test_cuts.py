@@ -1,9 +1,15 @@
-"""An exchange may be cut at every byte, in every way: no write is executed twice, and none reported wrongly."""
+"""An exchange may be cut at every byte, in every way: no write is executed twice, and none reported wrongly.
+
+`make cuts` cuts each combination at every byte. Else each takes its share of the bytes, another one each, and all take
+those at which something begins or ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +29,8 @@ from tests.e2e.rig import Proxy, Rig
 
 CLIENTS = 48
 MOST_REPEATS = 8
+IS_FULL = os.environ.get("CUTS") == "full"
+SHARES = 8
 POOL: dict[str, Any] = {
     "timeouts": {"connect": "5s", "first_byte": "5s", "stall": "5s"},
     "health": {"interval": "1h", "fast_interval": "1h", "jitter": "100%"},
@@ -49,10 +57,18 @@ class Cut:
         return head[: -len(BODY)], BODY
 
 
-def cuts(ways: Iterable[str], longest: int) -> list[Cut]:
-    """At every byte of a request of so many bytes, and at every byte of the answer."""
-    places = [("request", at) for at in range(longest + 1)] + [("answer", at) for at in range(len(ANSWER) + 8)]
+def cuts(ways: Iterable[str], longest: int, share: int) -> list[Cut]:
+    """In the request, of so many bytes at most, and in the answer."""
+    body = longest - len(BODY)
+    places = [("request", at) for at in chosen(longest + 1, {0, 1, body - 1, body, body + 1, longest - 1}, share)]
+    edges = {0, 1, ANSWER.index(b"\r"), ANSWER.index(b"\r\n\r\n"), len(ANSWER) - len(BODY), len(ANSWER)}
+    places += [("answer", at) for at in chosen(len(ANSWER) + 8, edges, share)]
     return [Cut(number, how, *place) for number, (how, place) in enumerate(product(ways, places), 1)]
+
+
+def chosen(end: int, edges: set[int], share: int) -> list[int]:
+    """The bytes before `end` that are cut at."""
+    return [at for at in range(end) if IS_FULL or at % SHARES == share or at in edges or at == end - 1]
 
 
 class Shop:
@@ -124,7 +140,8 @@ async def mortals(book: Path) -> AsyncIterator[list[str]]:
         yield [process.stdout.readline().decode().strip() for process in processes if process.stdout]
     finally:
         for process in processes:
-            process.kill()
+            # Its children too: those that serve a connection which nobody uses hold the pipe open.
+            os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
 
@@ -166,7 +183,7 @@ async def test_a_backend_that_cuts_at_any_byte_executes_no_write_twice(rig: Rig,
         hasty = {"connect": "5s", "first_byte": "250ms", "stall": "5s"}
         proxy = await start(rig, [one.address, two.address], workers, timeouts=hasty)
         await measure(proxy, book)
-        writes = cuts(("rst", "fin", "hang"), max(one.longest, two.longest))
+        writes = cuts(("rst", "fin", "hang"), max(one.longest, two.longest), 2 * workers + key - 2)
         shop = Shop(proxy, key=key)
         await shop.send_all(writes)
 
@@ -182,7 +199,7 @@ async def test_a_backend_that_is_killed_at_any_byte_executes_no_write_twice(rig:
     async with mortals(book) as backends:
         proxy = await start(rig, backends, workers)
         await measure(proxy, book)
-        writes = cuts(("kill",), 520)
+        writes = cuts(("kill",), 520, 2 * workers + key + 2)
         shop = Shop(proxy, key=key)
         await shop.send_all(writes)
 
@@ -201,7 +218,7 @@ async def test_over_tls_too_a_backend_that_cuts_at_any_byte_executes_no_write_tw
         backends = [f"https://{backend.address}" for backend in (one, two)]
         proxy = await start(rig, backends, 1, tls={"ca": str(authority.cert)})
         await measure(proxy, book)
-        writes = cuts(("rst", "fin"), max(one.longest, two.longest))
+        writes = cuts(("rst", "fin"), max(one.longest, two.longest), 6 * key)
         shop = Shop(proxy, key=key)
         await shop.send_all(writes)
 

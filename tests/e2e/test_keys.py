@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,30 @@ async def test_an_answer_that_speaks_of_the_moment_is_not_kept(rig: Rig) -> None
     assert ([409, 500, 201, 201], 3) == ([answer.status for answer in answers], len(backend.asked))
 
 
+async def test_a_key_that_no_backend_would_see_is_refused(rig: Rig) -> None:
+    """`Connection` may name any field, and what it names is not passed on."""
+    async with Scripted() as backend:
+        proxy = await start(rig, backend.address)
+        async with await Client.connect(proxy.address) as client:
+            refused = await client.ask("POST", "/", *keyed("k"), "Connection: idempotency-KEY", body=b"x")
+
+    assert ((400, "idempotency_key_invalid", "no"), 0) == (told(refused), len(backend.asked))
+
+
+async def test_asking_for_another_protocol_goes_not_past_the_ledger(rig: Rig) -> None:
+    gateway = Gateway()
+    upgrade = ("Connection: upgrade", "Upgrade: other/1.0")
+    async with Scripted(gateway) as backend:
+        proxy = await start(rig, backend.address, idempotency={"require_for": ["POST"]})
+        async with await Client.connect(proxy.address) as client:
+            refused = await client.ask("POST", "/", *upgrade, body=b"x")
+            answers = [await client.ask("POST", "/", *keyed("k"), *upgrade, body=b"x") for _ in range(2)]
+
+    assert (400, "idempotency_key_missing", "no") == told(refused)
+    assert [(201, None), (201, "true")] == [(one.status, one.field("idempotency-replayed")) for one in answers]
+    assert [None] == [asked.field("upgrade") for asked in backend.asked]
+
+
 # Bodies
 
 
@@ -502,6 +527,25 @@ async def test_without_a_ledger_no_keyed_write_is_sent_and_all_else_is_served(ri
     assert (503, "idempotency_store_unavailable", "no") == told(refused)
     assert ([200, 200], 200) == ([one.status for one in others], answer.status)
     assert 1 == proxy.log.count("the ledger fails: keyed writes are refused")
+    _forgive(rig)
+
+
+async def test_a_ledger_that_another_process_keeps_to_itself_is_not_awaited_for_ever(rig: Rig) -> None:
+    folder = rig.folder / "state"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "ledger.db", isolation_level=None)) as other:
+        other.execute("CREATE TABLE theirs(x)")
+        other.execute("BEGIN EXCLUSIVE")
+        async with Scripted() as backend:
+            proxy = await start(rig, backend.address)
+            async with await Client.connect(proxy.address) as client:
+                refused = await client.ask("POST", "/", *keyed("k"), body=b"x")
+                other.execute("ROLLBACK")
+                answer = await ask_until(client, lambda answer: answer.status != 503)
+
+    assert (503, "idempotency_store_unavailable", "no") == told(refused)
+    assert "an earlier one with its key can't be looked up" in json.loads(refused.body)["detail"]
+    assert 200 == answer.status
     _forgive(rig)
 
 

@@ -232,3 +232,66 @@ async def test_the_api_and_status_show_what_waits(rig: Rig, port: int) -> None:
     assert 200 < keys["queue"]["bytes"] < 3000
     assert 0 <= keys["queue"]["oldest_seconds"] < 60
     assert (0, 0) == (keys["queue"]["delivered"], keys["queue"]["failed"])
+
+
+async def test_an_accepted_write_is_not_sent_to_another_pool(rig: Rig, port: int) -> None:
+    """There its key is new, or means nothing, and it would be executed again with each look at the queue."""
+    gateway = Gateway()
+    async with Scripted(gateway) as elsewhere:
+        pools = {"app": {**POOL, "backends": [f"127.0.0.1:{port}"]}, "other": {"backends": [elsewhere.address]}}
+        route = {"name": "pay", "match": {"path": "/pay/*"}, "pool": "app", "on_unavailable": "queue"}
+        away = [{"name": "moved", "match": {"path": "/pay/order"}, "pool": "other"}, route]
+        state = str(rig.folder / "state")
+        proxy = await rig.start_proxy({"workers": 1, "state_dir": state, "pools": pools, "routes": [route]})
+        client = await rig.connect(proxy.address)
+        accepted = await pay(client, "k")
+        await proxy.reload(routes=away)
+        home = Gateway()
+        async with listening(home, port):
+            async with asyncio.timeout(PATIENCE):
+                while (await state_of(client, accepted))["tries"] < 2:  # noqa: ASYNC110 - as a client does
+                    await asyncio.sleep(0.05)
+            sent = [*gateway.executed, *home.executed]
+            await proxy.reload(routes=[route])
+            told = await until_over(client, accepted)
+
+    assert ([], ["k"], []) == (sent, home.executed, gateway.executed)
+    assert "delivered" == told["state"]
+
+
+async def test_a_delivery_that_may_have_been_executed_goes_to_nobody_else_when_its_key_is_forgotten(
+    rig: Rig, port: int
+) -> None:
+    gateway, other = Gateway(), Gateway()
+    with ExitStack() as stack:
+        spare = stack.enter_context(reserve_port()).getsockname()[1]
+        backends = [{"address": f"127.0.0.1:{at}", "tier": tier} for tier, at in enumerate((port, spare), 1)]
+        changes = {"retries": {"attempts": 1}, "idempotency": {"keep_for": "1s"}}
+        proxy = await start(rig, *backends, **changes)
+        client = await rig.connect(proxy.address)
+        accepted = await pay(client, "k")
+        gateway.cuts = 1000
+        async with listening(gateway, port):
+            async with asyncio.timeout(PATIENCE):
+                while not gateway.executed:  # noqa: ASYNC110 - as a client does
+                    await asyncio.sleep(0.01)
+        async with listening(other, spare):
+            told = await until_over(client, accepted)
+
+    assert ("failed", "unknown") == (told["state"], told["executed"])
+    assert (["k"], []) == (gateway.executed, other.executed)
+
+
+async def test_an_accepted_write_that_we_would_refuse_now_does_not_hold_up_the_others(rig: Rig, port: int) -> None:
+    proxy = await start(rig, f"127.0.0.1:{port}")
+    client = await rig.connect(proxy.address)
+    accepted = [await pay(client, "k0", b"x" * 100), await pay(client, "k1")]
+    pool = {**POOL, "backends": [f"127.0.0.1:{port}"], "limits": {"body": "50B"}}
+    await proxy.reload(pools={"app": pool})
+    gateway = Gateway()
+    async with listening(gateway, port):
+        delivered = await until_over(client, accepted[1])
+        waiting = await state_of(client, accepted[0])
+
+    assert ("delivered", ["k1"]) == (delivered["state"], gateway.executed)
+    assert ("pending", "no") == (waiting["state"], waiting["executed"])

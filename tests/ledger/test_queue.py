@@ -261,3 +261,39 @@ def test_many_that_are_over_are_forgotten_in_one_round(store: Ledger, upkeep: Up
         store.finish(entry, ANSWER)
 
     assert {"app": KeyCounts(kept=0)} == upkeep.run(10.0)
+
+
+def test_what_is_too_old_and_was_answered_is_delivered(queue: Queue, store: Ledger, upkeep: Upkeep) -> None:
+    """The worker that had it answered died before it could note that."""
+    token = put(queue)
+    entry = store.take(claim(), store.look(b"key", 1.0), 1.0)
+    assert entry is not None
+    store.finish(entry, ANSWER)
+
+    upkeep.run(60.0)
+
+    assert Queued(QueuedState.DELIVERED, 0.0, 0, may_be_executed=True, answer=ANSWER) == done(queue.look(token))
+
+
+def test_one_whose_key_is_forgotten_is_never_said_not_to_be_executed(
+    queue: Queue, store: Ledger, upkeep: Upkeep
+) -> None:
+    token = put(queue)
+    entry = store.take(claim(keep_for=1.0), store.look(b"key", 1.0), 1.0)
+    assert entry is not None
+    store.let_go(entry, KeyState.UNKNOWN)
+    upkeep.run(30.0)
+    assert None is store.look(b"key", 30.0)
+
+    upkeep.run(60.0)
+
+    assert Queued(QueuedState.FAILED, 0.0, 0, may_be_executed=True) == done(queue.look(token))
+
+
+def test_one_that_is_lost_is_not_handed_out_again(queue: Queue) -> None:
+    token = put(queue)
+
+    queue.note_lost(due(queue), 1.0)
+
+    assert None is queue.next_due("app", 1.0)
+    assert Queued(QueuedState.FAILED, 0.0, 0, may_be_executed=True) == done(queue.look(token))

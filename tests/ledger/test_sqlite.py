@@ -124,6 +124,16 @@ def test_late_news_of_an_earlier_carrier_is_dropped(store: Ledger, other: Ledger
     assert ANSWER == store.kept(ours)
 
 
+def test_what_is_done_stays_so_when_its_carrier_is_ended_meanwhile(store: Ledger) -> None:
+    """It had its answer written, and could not wait for that to be done."""
+    entry = claimed(store)
+    store.finish(entry, ANSWER)
+
+    store.let_go(entry, KeyState.UNKNOWN)
+
+    assert (KeyState.DONE, ANSWER) == (state_of(store), store.kept(entry))
+
+
 def test_what_is_done_is_never_taken_over(store: Ledger) -> None:
     entry = claimed(store)
     store.finish(entry, ANSWER)
