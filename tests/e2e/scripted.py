@@ -124,6 +124,8 @@ class Scripted:
         task = asyncio.create_task(self._serve(reader, writer, self._connections))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Also where it is cancelled before it has begun.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         """A probe just connects and goes; so may the proxy, at any time."""
