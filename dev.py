@@ -209,14 +209,15 @@ def cuts() -> int:
 
 
 def test() -> int:
-    """Run every test: what measures no time in parallel, what starts processes and measures time on its own."""
+    """Run every test: first what needs a processor, then what starts processes and waits for them."""
     parallel = sorted(str(path) for path in Path("tests").glob("*") if path.name.startswith("test_") or path.is_dir())
     parallel = [path for path in parallel if Path(path).name not in ("e2e", "__pycache__")]
     os.environ.setdefault("SCENARIOS", "1000")
     return in_turn(
         {
             "unit and wire tests": pytest("-n", "2", *parallel, WIRE_TESTS),
-            "end-to-end tests": pytest("--ignore", WIRE_TESTS, "tests/e2e"),
+            # Most of these wait: two at a time take half as long. The tests of one file stay in one process, in order.
+            "end-to-end tests": pytest("-n", "2", "--dist", "loadfile", "--ignore", WIRE_TESTS, "tests/e2e"),
         }
     )
 
