@@ -9,7 +9,7 @@ from typing import Any
 from tests.e2e.client import Client
 from tests.e2e.load import Load
 from tests.e2e.long import LongLived, long_backend, routes
-from tests.e2e.rig import NAMES, POLICIES, Rig, until
+from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig, until
 from tests.e2e.test_processes import counters, went_back
 from tests.e2e.test_replace import counted
 
@@ -89,6 +89,15 @@ async def test_a_bad_file_changes_nothing_and_says_where_it_is_wrong(rig: Rig) -
     assert 1 == await proxy.admin.counter("failover_config_reloads_total", result="failure")
 
 
+async def reported_total(proxy: Proxy, name: str) -> int:
+    """The requests of a backend that gets no more, once every worker has told of all: they report each second."""
+    before, total = -1, 0
+    while not total or total != before:
+        await asyncio.sleep(1.1)
+        before, total = total, (await proxy.admin.backend(name))["requests_total"]
+    return total
+
+
 async def test_what_is_known_of_a_backend_survives_a_reload(rig: Rig) -> None:
     """It does not serve again for a moment because of it."""
     proxy = await rig.start(breaker={"consecutive": 3, "open_for": "60s"})
@@ -98,7 +107,7 @@ async def test_what_is_known_of_a_backend_survives_a_reload(rig: Rig) -> None:
             while (await proxy.admin.backend("red"))["breaker"]["state"] != "open":  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.02)
         await proxy.admin.patch("green", state="drain")
-        requests = (await proxy.admin.backend("red"))["requests_total"]
+        requests = await reported_total(proxy, "red")
         policies = {"breaker": {"consecutive": 4, "open_for": "60s"}}
         await proxy.reload(pools=pools(rig, *NAMES, **policies))
         await load.answered(60)
