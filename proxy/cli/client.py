@@ -111,14 +111,6 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_caller
 
 
-def ask(endpoint: Endpoint, method: str, target: str, token: str = "", document: object = None) -> Any:
-    """Send one request; the JSON of the answer, or Unreachable."""
-    status, answer = exchange(endpoint, method, target, token, document)
-    if status >= http.HTTPStatus.BAD_REQUEST:
-        raise Unreachable(f"the admin endpoint {endpoint} answers {status}: {answer.get('detail', '')}")
-    return answer
-
-
 def exchange(
     endpoint: Endpoint, method: str, target: str, token: str, document: object, *, timeout: float = TIMEOUT
 ) -> tuple[int, Any]:

@@ -6,12 +6,11 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from proxy.cli.client import DEFAULT_ADMIN, Unreachable, ask, parse_endpoint, read_token
+from proxy.cli.client import Caller, Refused, admin_options
 
 WIDTH = 100
 """Columns of the table."""
@@ -36,20 +35,8 @@ Json = dict[str, Any]
 @click.option(
     "--ready", is_flag=True, help="Only say whether the proxy serves, whatever its backends do: for healthchecks."
 )
-@click.option(
-    "--admin",
-    envvar="FAILOVER_PROXY_ADMIN",
-    default=DEFAULT_ADMIN,
-    show_default=True,
-    metavar="ADDRESS",
-    help="The admin endpoint: host:port, a URL, or unix:/path. Also by FAILOVER_PROXY_ADMIN.",
-)
-@click.option(
-    "--token-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the bearer token. Also by FAILOVER_PROXY_TOKEN.",
-)
-def status(*, as_json: bool, ready: bool, admin: str, token_file: Path | None) -> None:
+@admin_options
+def status(caller: Caller, *, as_json: bool, ready: bool) -> None:
     r"""Show pools and backends, with the reason for each backend that is out.
 
     Exits with 1 if a pool has no available backend, or if the admin endpoint gives no answer.
@@ -61,9 +48,10 @@ def status(*, as_json: bool, ready: bool, admin: str, token_file: Path | None) -
       failover-proxy status --ready
     """
     try:
-        document = ask(parse_endpoint(admin), "GET", "/v1/pools", read_token(token_file))
-    except Unreachable as error:
-        click.echo(f"error: {error}", err=True)
+        document = caller.ask("GET", "/v1/pools")
+    except Refused as refused:
+        answer = f"the admin endpoint {caller.endpoint} answers {refused.status}: {refused}"
+        click.echo(f"error: {answer}", err=True)
         sys.exit(1)
     if ready:
         click.echo(document["readiness"])
