@@ -19,6 +19,7 @@ from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.queueing import STATUS_PATH
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import (
+    STANDARD_STREAMS,
     AccessLogSettings,
     Address,
     AdminSettings,
@@ -45,8 +46,6 @@ P = TypeVar("P")
 
 STATUS_OF_WRITES = RouteSettings("(status of writes)", Match(path=f"{STATUS_PATH}*"), answer=StatusOfWrites())
 """Comes before all Routes where one of them queues; no name in a file looks like this."""
-STANDARD = ("stdout", "stderr")
-"""Names in place of an access log's path."""
 
 
 @dataclass(slots=True)
@@ -82,7 +81,7 @@ def _access_log(log: AccessLog | None, folder: Path) -> AccessLogSettings | None
     if log is None:
         return None
     settings = policy(AccessLogSettings, log)
-    return settings if log.path in STANDARD else replace(settings, path=str(folder / log.path))
+    return settings if log.path in STANDARD_STREAMS else replace(settings, path=str(folder / log.path))
 
 
 def usable_cpus() -> int:

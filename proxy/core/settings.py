@@ -247,6 +247,10 @@ class AdminSettings:
     """Bearer token; required on any address but loopback."""
 
 
+STANDARD_STREAMS = {"stdout": 1, "stderr": 2}
+"""Names in place of an access log's path, and their descriptors."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccessLogSettings:
     """One line for each request."""

@@ -60,8 +60,9 @@ class Exchange(Asking):
         try:
             if self._upload is not None:
                 self._check_client()
-            check = self._check_client
-            decision = dispatch.start(self._started) if keyed is None else await keyed.start(self._upload, check)
+            decision = (
+                dispatch.start(self._started) if keyed is None else await keyed.start(self._upload, self._check_client)
+            )
             while type(decision) is not Relay:
                 if type(decision) is Attempt:
                     if self._reuse(decision) or await self._connect(decision):

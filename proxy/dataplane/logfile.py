@@ -10,12 +10,11 @@ import logging
 import os
 import threading
 from queue import SimpleQueue
-from typing import Final
+
+from proxy.core.settings import STANDARD_STREAMS
 
 log = logging.getLogger("proxy.dataplane.logfile")
 
-STANDARD: Final = {"stdout": 1, "stderr": 2}
-"""Names in place of a path, and their descriptors."""
 LAST_WORD = 2.0
 """Seconds that the last lines have to be written when the worker ends."""
 
@@ -115,8 +114,8 @@ class LogFile:
             os.close(descriptor)
 
     def _open(self) -> int:
-        if self._path in STANDARD:
-            return os.dup(STANDARD[self._path])
+        if self._path in STANDARD_STREAMS:
+            return os.dup(STANDARD_STREAMS[self._path])
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def _note(self, error: OSError | None) -> None:
