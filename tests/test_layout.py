@@ -132,12 +132,20 @@ def test_a_function_fits_on_a_page(module: str) -> None:
     [
         ("proxy/core/pool.py", "from proxy.dataplane.worker import Worker", ["proxy.dataplane.worker"]),
         ("proxy/core/pool.py", "from proxy import config", ["proxy.config"]),
-        ("proxy/dataplane/worker.py", "import proxy.controlplane.admin", ["proxy.controlplane.admin"]),
-        ("proxy/controlplane/admin.py", "def f():\n    from proxy.dataplane import stats", ["proxy.dataplane"]),
-        ("proxy/controlplane/admin.py", "import proxy.samples.demo", ["proxy.samples.demo"]),
+        (
+            "proxy/dataplane/worker.py",
+            "import proxy.controlplane.admin.endpoint",
+            ["proxy.controlplane.admin.endpoint"],
+        ),
+        (
+            "proxy/controlplane/admin/endpoint.py",
+            "def f():\n    from proxy.dataplane import stats",
+            ["proxy.dataplane"],
+        ),
+        ("proxy/controlplane/admin/endpoint.py", "import proxy.samples.demo", ["proxy.samples.demo"]),
         ("proxy/errors.py", "from proxy.core.pool import Pool", ["proxy.core.pool"]),
         ("proxy/config/loader.py", "from proxy.core.pool import Pool", []),
-        ("proxy/controlplane/admin.py", "from proxy import __version__", []),
+        ("proxy/controlplane/admin/endpoint.py", "from proxy import __version__", []),
         ("proxy/core/pool.py", "import enum\nfrom proxy.core import model", []),
     ],
 )

@@ -28,7 +28,7 @@ def check(config: Path) -> None:
     """
     # `--help` must not wait for pydantic.
     from proxy.config import ConfigError, load  # noqa: PLC0415
-    from proxy.controlplane.expiry import warnings  # noqa: PLC0415
+    from proxy.controlplane.probing.expiry import warnings  # noqa: PLC0415
 
     try:
         settings = load(config, os.environ)

@@ -15,12 +15,12 @@ import click
 import uvloop
 
 from proxy.config import ConfigError, load
-from proxy.controlplane import handover
-from proxy.controlplane.inheritance import from_service_manager
-from proxy.controlplane.legacy import Legacy
-from proxy.controlplane.rehearsal import rehearse
+from proxy.controlplane.listeners.inheritance import from_service_manager
+from proxy.controlplane.listeners.sockets import BoundListener, StartError
 from proxy.controlplane.reload import Fault, Reader, Rejected
-from proxy.controlplane.sockets import BoundListener, StartError
+from proxy.controlplane.replacement import handover
+from proxy.controlplane.replacement.legacy import Legacy
+from proxy.controlplane.replacement.rehearsal import rehearse
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.settings import Settings
 from proxy.logs import configure

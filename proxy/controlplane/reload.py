@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from proxy.controlplane.channel import EncodedRoutes
 from proxy.controlplane.difference import Difference, difference
-from proxy.controlplane.fleet import Fleet
+from proxy.controlplane.listeners.sockets import StartError
 from proxy.controlplane.notify import Notifier
-from proxy.controlplane.registry import Registry
-from proxy.controlplane.sockets import StartError
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.workers.channel import EncodedRoutes
+from proxy.controlplane.workers.fleet import Fleet
 from proxy.core.settings import Settings
 from proxy.logs import say
 

@@ -7,10 +7,10 @@ import logging
 from time import monotonic
 from typing import Protocol
 
-from proxy.controlplane.change import Change
-from proxy.controlplane.fleet import Fleet
-from proxy.controlplane.registry import Registry
-from proxy.controlplane.takeover import Predecessors
+from proxy.controlplane.pools.change import Change
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.replacement.takeover import Predecessors
+from proxy.controlplane.workers.fleet import Fleet
 from proxy.logs import say
 
 log = logging.getLogger(__name__)

@@ -15,27 +15,27 @@ import signal
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
-from proxy.controlplane.admin import Admin
-from proxy.controlplane.change import TOLD, Change, log_change
-from proxy.controlplane.checker import Checker
-from proxy.controlplane.dates import Dates
-from proxy.controlplane.expiry import warn_of_expiry
-from proxy.controlplane.fleet import Fleet
-from proxy.controlplane.inheritance import Inheritance
+from proxy.controlplane.admin.dates import Dates
+from proxy.controlplane.admin.endpoint import Admin
 from proxy.controlplane.keeper import Keeper
-from proxy.controlplane.legacy import Legacy
-from proxy.controlplane.listening import arrange
-from proxy.controlplane.memory import Memory, recall
+from proxy.controlplane.listeners.inheritance import Inheritance
+from proxy.controlplane.listeners.listening import arrange
+from proxy.controlplane.listeners.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
 from proxy.controlplane.notify import Notifier
-from proxy.controlplane.place import COMMAND
-from proxy.controlplane.records import BackendRecord
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import TOLD, Change, log_change
+from proxy.controlplane.pools.memory import Memory, recall
+from proxy.controlplane.pools.records import BackendRecord
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.pools.switching import Switching
+from proxy.controlplane.pools.tally import Key
+from proxy.controlplane.probing.checker import Checker
+from proxy.controlplane.probing.expiry import warn_of_expiry
 from proxy.controlplane.reload import Json, Reader, Reloader
+from proxy.controlplane.replacement.legacy import Legacy
+from proxy.controlplane.replacement.succession import Succession
 from proxy.controlplane.rounds import Rounds
-from proxy.controlplane.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
-from proxy.controlplane.succession import Succession
-from proxy.controlplane.switching import Switching
-from proxy.controlplane.tally import Key
+from proxy.controlplane.workers.fleet import Fleet
+from proxy.controlplane.workers.place import COMMAND
 from proxy.core.breaker import BreakerState
 from proxy.core.health import Probe
 from proxy.core.messages import (

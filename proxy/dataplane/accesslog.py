@@ -17,7 +17,7 @@ from proxy.dataplane.logfile import LogFile
 from proxy.errors import RequestError
 
 if TYPE_CHECKING:
-    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.clients.downstream import Downstream
 
 FIRST_ERROR = 400
 """The lowest status that is no success."""

@@ -12,7 +12,7 @@ from math import inf
 from proxy.core.messages import BackendCounts, PoolCounts
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
-from proxy.dataplane.idle import IdleConnections
+from proxy.dataplane.backends.idle import IdleConnections
 
 Key = tuple[str, str]
 Homes = dict[Backend, IdleConnections]

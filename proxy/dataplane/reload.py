@@ -15,10 +15,10 @@ from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.routing import Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
+from proxy.dataplane.backends.idle import IdleConnections
+from proxy.dataplane.backends.introduced import introductions
 from proxy.dataplane.departed import Departed, Homes
-from proxy.dataplane.handshakes import Contexts
-from proxy.dataplane.idle import IdleConnections
-from proxy.dataplane.introduced import introductions
+from proxy.dataplane.transport.handshakes import Contexts
 
 Pools = dict[str, Pool]
 

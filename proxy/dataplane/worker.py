@@ -45,20 +45,20 @@ from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router, last_hop
 from proxy.core.settings import Limits, Settings, Timeouts
 from proxy.dataplane.accesslog import AccessLog, follow_log
+from proxy.dataplane.backends.introduced import Introductions
+from proxy.dataplane.clients.downstream import Downstream
+from proxy.dataplane.clients.places import Places, shared_counts
+from proxy.dataplane.clients.reception import Reception
+from proxy.dataplane.clients.sounding import Sounding
 from proxy.dataplane.control import Control
-from proxy.dataplane.delivery import Delivery, follow_ledger
 from proxy.dataplane.departed import Departed, Homes
-from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.ending import Ending
 from proxy.dataplane.handed import Handed, Pairs
-from proxy.dataplane.introduced import Introductions
 from proxy.dataplane.orphan import Heir, Orphan
-from proxy.dataplane.outbox import Outbox
-from proxy.dataplane.places import Places, shared_counts
-from proxy.dataplane.reception import Reception
 from proxy.dataplane.reload import Routes, follow, rewrite
-from proxy.dataplane.sounding import Sounding
 from proxy.dataplane.stats import Stats
+from proxy.dataplane.transport.outbox import Outbox
+from proxy.dataplane.writes.delivery import Delivery, follow_ledger
 from proxy.errors import ErrorKind, RequestError
 from proxy.ledger.queue import Queue
 from proxy.ledger.sqlite import SqliteStore

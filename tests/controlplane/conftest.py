@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from proxy.controlplane.admin import Admin
-from proxy.controlplane.dates import Dates
-from proxy.controlplane.records import BackendRecord
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.admin.dates import Dates
+from proxy.controlplane.admin.endpoint import Admin
+from proxy.controlplane.pools.records import BackendRecord
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.pools.switching import Switching
 from proxy.controlplane.reload import Json, Reader
 from proxy.controlplane.supervisor import Supervisor
-from proxy.controlplane.switching import Switching
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy
 from proxy.core.messages import (

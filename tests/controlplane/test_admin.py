@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.controlplane.admin import BODY_MAX
+from proxy.controlplane.admin.endpoint import BODY_MAX
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendCounts
 from proxy.core.settings import Address, AdminSettings, BackendSettings, PoolSettings

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.channel import PART, UNSENT_MAX, Channel
+from proxy.controlplane.workers.channel import PART, UNSENT_MAX, Channel
 from proxy.core.messages import BreakerNews, Decoder, Drain, Message, ProbePassed, RoutePart, Snapshot, Started, encode
 from proxy.core.settings import RouteSettings
 from tests.controlplane.conftest import Make

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.checker import Checker
-from proxy.controlplane.records import BackendRecord
-from proxy.controlplane.registry import Registry
-from proxy.controlplane.tally import Key
+from proxy.controlplane.pools.records import BackendRecord
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.pools.tally import Key
+from proxy.controlplane.probing.checker import Checker
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy, HealthState, Probe
 from proxy.core.messages import AdminState, BreakerNews, ProbePassed

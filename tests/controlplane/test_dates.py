@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.controlplane.dates import Dates
+from proxy.controlplane.admin.dates import Dates
 
 
 @dataclass

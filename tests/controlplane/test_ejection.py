@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import replace
 
-from proxy.controlplane.change import Change
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import Change
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerState
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts, BreakerNews

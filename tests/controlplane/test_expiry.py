@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from proxy.controlplane.expiry import SOON, date, expiries, warn_of_expiry, warnings
+from proxy.controlplane.probing.expiry import SOON, date, expiries, warn_of_expiry, warnings
 from proxy.core.settings import Address, ListenerSettings, PoolSettings, Settings
 from proxy.core.tls import BackendTls, Certificate, ListenerTls, PrivateKey
 

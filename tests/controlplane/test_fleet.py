@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controlplane import place
-from proxy.controlplane.fleet import Fleet
-from proxy.controlplane.place import next_delay
+from proxy.controlplane.workers import place
+from proxy.controlplane.workers.fleet import Fleet
+from proxy.controlplane.workers.place import next_delay
 from proxy.core.messages import BreakerNews, Message, Snapshot
 from tests.controlplane.conftest import Make, Stage
 

@@ -6,8 +6,8 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.controlplane.change import Change
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import Change
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.model import Unavailable

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.controlplane.guard import is_local
-from proxy.controlplane.sockets import StartError
+from proxy.controlplane.admin.guard import is_local
+from proxy.controlplane.listeners.sockets import StartError
 from proxy.core.settings import Address, AdminSettings
 from tests.controlplane.conftest import Api, Make, OpenApi
 

@@ -1,4 +1,4 @@
-"""Promises of `proxy.controlplane.handover` about what may come between its steps; the rest is in tests/e2e."""
+"""Promises of `proxy.controlplane.replacement.handover` about what may come between its steps; the rest is in tests/e2e."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from proxy.controlplane.handover import Handover
-from proxy.controlplane.legacy import Legacy
+from proxy.controlplane.replacement.handover import Handover
+from proxy.controlplane.replacement.legacy import Legacy
 
 
 class Program:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.controlplane.inheritance import Heirloom, Inheritance, from_service_manager
+from proxy.controlplane.listeners.inheritance import Heirloom, Inheritance, from_service_manager
 from proxy.core.settings import Address
 
 ANY = Address("127.0.0.1", 0)
@@ -91,7 +91,7 @@ def test_descriptors_for_another_process_are_left_alone(pid: str) -> None:
 PROGRAM = """
 import os, socket, sys
 os.environ["LISTEN_PID"] = str(os.getpid())
-from proxy.controlplane.inheritance import from_service_manager
+from proxy.controlplane.listeners.inheritance import from_service_manager
 from proxy.core.settings import Address
 found = from_service_manager(os.environ)
 [web] = found.claim("listener web", Address("127.0.0.1", 80), None)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.legacy import Legacy, bequeath, inherit
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.replacement.legacy import Legacy, bequeath, inherit
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.handing import AT_ONCE, Handing
-from proxy.controlplane.listening import Arrangement, arrange
-from proxy.controlplane.sockets import BoundListener, StartError, bind_listener
+from proxy.controlplane.listeners.listening import Arrangement, arrange
+from proxy.controlplane.listeners.sockets import BoundListener, StartError, bind_listener
+from proxy.controlplane.workers.handing import AT_ONCE, Handing
 from proxy.core.messages import Decoder, Doors
 from proxy.core.settings import Address, ListenerSettings, Settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controlplane.memory import FILE, Memory, recall
+from proxy.controlplane.pools.memory import FILE, Memory, recall
 from proxy.core.health import HealthState
 from proxy.core.messages import AdminState, BackendState
 from tests.controlplane.conftest import Make, Stage
@@ -69,8 +69,8 @@ async def test_a_write_that_failed_is_said_once_shown_and_tried_again_until_it_s
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("proxy.controlplane.memory.AGAIN", 0.001)
-    monkeypatch.setattr("proxy.controlplane.memory.AGAIN_MAX", 0.001)
+    monkeypatch.setattr("proxy.controlplane.pools.memory.AGAIN", 0.001)
+    monkeypatch.setattr("proxy.controlplane.pools.memory.AGAIN_MAX", 0.001)
     in_the_way = tmp_path / "state"
     in_the_way.write_text("")
     tries = 0
@@ -94,7 +94,7 @@ async def test_a_write_that_failed_is_said_once_shown_and_tried_again_until_it_s
 
 
 async def test_a_disk_that_stays_bad_does_not_delay_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.controlplane.memory.AGAIN", 3600.0)
+    monkeypatch.setattr("proxy.controlplane.pools.memory.AGAIN", 3600.0)
     (tmp_path / "state").write_text("")
     memory = Memory(str(tmp_path / "state"), lambda: {KEY: OUT})
     memory.keep()

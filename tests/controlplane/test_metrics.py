@@ -8,8 +8,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import __version__
-from proxy.controlplane.metrics import metrics_registry
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.admin.metrics import metrics_registry
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts
 from tests.controlplane.conftest import Api, Make

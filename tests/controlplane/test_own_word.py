@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.controlplane.change import Change
-from proxy.controlplane.memory import _document
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import Change
+from proxy.controlplane.pools.memory import _document
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, HealthState
 from proxy.core.model import Unavailable

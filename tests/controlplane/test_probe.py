@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.controlplane.probe import BODY_READ, USER_AGENT, Prober, _describe
+from proxy.controlplane.probing.probe import BODY_READ, USER_AGENT, Prober, _describe
 from proxy.core.health import HealthPolicy
 from proxy.core.settings import Address
 from proxy.core.word import BackendWord

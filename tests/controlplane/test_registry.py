@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controlplane.change import Change
-from proxy.controlplane.records import BackendRecord, BreakerView
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import Change
+from proxy.controlplane.pools.records import BackendRecord, BreakerView
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthPolicy, HealthState, Probe
 from proxy.core.messages import AdminState, BackendCounts, BackendState, BreakerNews, PoolNews

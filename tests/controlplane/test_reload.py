@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.controlplane.listeners.sockets import StartError
 from proxy.controlplane.reload import Fault, Json, Rejected
-from proxy.controlplane.sockets import StartError
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.messages import Applied, Drain, Snapshot
 from proxy.core.settings import Address, BackendSettings, RouteSettings, Settings

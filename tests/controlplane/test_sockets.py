@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controlplane.inheritance import Heirloom, Inheritance
-from proxy.controlplane.sockets import BoundListener, StartError, bind_admin, bind_listener
+from proxy.controlplane.listeners.inheritance import Heirloom, Inheritance
+from proxy.controlplane.listeners.sockets import BoundListener, StartError, bind_admin, bind_listener
 from proxy.core.settings import Address, ListenerSettings
 
 ANY_PORT = ListenerSettings("web", Address("127.0.0.1", 0))

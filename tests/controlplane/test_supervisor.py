@@ -309,7 +309,7 @@ async def test_a_second_signal_cuts_the_drain_delay_short(stage: Stage, make: Ma
 async def test_workers_that_do_not_drain_in_time_are_killed(
     stage: Stage, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.controlplane.fleet.GRACE", 0.05)
+    monkeypatch.setattr("proxy.controlplane.workers.fleet.GRACE", 0.05)
     supervisor, [worker] = await stage.serve(make.settings(drain_timeout=0.05))
 
     supervisor.stop()

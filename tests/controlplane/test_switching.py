@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controlplane.change import Change
-from proxy.controlplane.governor import Refused
-from proxy.controlplane.memory import recall
-from proxy.controlplane.records import PoolRecord
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import Change
+from proxy.controlplane.pools.governor import Refused
+from proxy.controlplane.pools.memory import recall
+from proxy.controlplane.pools.records import PoolRecord
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.active import FailoverPolicy
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, Heard, Snapshot

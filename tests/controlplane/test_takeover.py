@@ -1,4 +1,4 @@
-"""Promises of `proxy.controlplane.takeover` about what is counted; the rest is in tests/e2e."""
+"""Promises of `proxy.controlplane.replacement.takeover` about what is counted; the rest is in tests/e2e."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-from proxy.controlplane.takeover import Meeting, Predecessor
+from proxy.controlplane.replacement.takeover import Meeting, Predecessor
 from proxy.core.takeover import Word, to_line
 from tests.controlplane.conftest import make_report
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.controlplane.tally import SAMPLE_EVERY, SAMPLES, Tally, quantile
+from proxy.controlplane.pools.tally import SAMPLE_EVERY, SAMPLES, Tally, quantile
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts
 from tests.controlplane.conftest import Make
 

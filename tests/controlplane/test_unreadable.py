@@ -1,4 +1,4 @@
-"""Promises of `proxy.controlplane.unreadable`, on a real socket."""
+"""Promises of `proxy.controlplane.admin.unreadable`, on a real socket."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.controlplane.admin import Admin
-from proxy.controlplane.dates import Dates
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.admin.dates import Dates
+from proxy.controlplane.admin.endpoint import Admin
+from proxy.controlplane.pools.registry import Registry
 from tests.controlplane.conftest import Control, Make
 
 FILLER = b"x" * 10_000

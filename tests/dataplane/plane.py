@@ -26,9 +26,9 @@ from proxy.core.settings import (
     Settings,
     Timeouts,
 )
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.reception import Arrival
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.clients.downstream import Downstream
+from proxy.dataplane.clients.reception import Arrival
 from proxy.dataplane.worker import Worker
 
 WEB = ListenerSettings("web", Address())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from proxy.core.messages import BackendCounts, PoolCounts
 from proxy.core.pool import Pool
 from proxy.core.settings import Address, BackendSettings, PoolSettings
+from proxy.dataplane.backends.idle import IdleConnections
+from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.departed import QUIET, Departed, Homes
-from proxy.dataplane.idle import IdleConnections
-from proxy.dataplane.upstream import Upstream
 from tests.core.pools import OK, begin
 
 HERE, THERE = Address("192.0.2.1", 80), Address("192.0.2.2", 80)

@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.door`, on real sockets."""
+"""Promises of `proxy.dataplane.clients.door`, on real sockets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from proxy.core.proxy_protocol import SIGNATURE, Origin
 from proxy.core.settings import Address, ListenerSettings
-from proxy.dataplane.door import AT_ONCE, Door
+from proxy.dataplane.clients.door import AT_ONCE, Door
 
 PLAIN = ListenerSettings("web", Address("127.0.0.1", 0))
 INTRODUCED = ListenerSettings("web", Address("127.0.0.1", 0), proxy_protocol=True, connections=2)

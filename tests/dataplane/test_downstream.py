@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.downstream` that no client can see from outside at will; the others are end to end."""
+"""Promises of `proxy.dataplane.clients.downstream` that no client can see from outside at will; the others are end to end."""
 
 import asyncio
 import random
@@ -9,8 +9,8 @@ from time import monotonic
 import pytest
 
 from proxy.core.settings import Address, ListenerSettings
-from proxy.dataplane.downstream import LINGER, Downstream
-from proxy.dataplane.reception import Arrival
+from proxy.dataplane.clients.downstream import LINGER, Downstream
+from proxy.dataplane.clients.reception import Arrival
 from proxy.dataplane.worker import Worker
 
 WEB = ListenerSettings("web", Address())

@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.exchange`: every way to end settles the Attempt once, and blames whose fault it was."""
+"""Promises of `proxy.dataplane.exchanges.exchange`: every way to end settles the Attempt once, and blames whose fault it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.downstream` about heads that come slowly, or are none."""
+"""Promises of `proxy.dataplane.clients.downstream` about heads that come slowly, or are none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.clients.downstream import Downstream
 from tests.dataplane.plane import Plane, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"

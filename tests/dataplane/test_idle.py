@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.idle`, on real sockets where a connection is needed."""
+"""Promises of `proxy.dataplane.backends.idle`, on real sockets where a connection is needed."""
 
 import asyncio
 import errno
@@ -12,9 +12,9 @@ from typing import cast
 import pytest
 
 from proxy.core.settings import Address, Limits
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.idle import DISTRUST, IdleConnections, connect_error
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.backends.idle import DISTRUST, IdleConnections, connect_error
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.clients.downstream import Downstream
 from proxy.errors import ErrorKind
 
 NOBODY = cast("Downstream", None)

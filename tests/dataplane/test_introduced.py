@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.introduced` and of `proxy.dialling`, whose work it is to be said first."""
+"""Promises of `proxy.dataplane.backends.introduced` and of `proxy.dialling`, whose work it is to be said first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from proxy.core.proxy_protocol import Origin
 from proxy.core.settings import Address, Limits
-from proxy.dataplane.idle import IdleConnections
-from proxy.dataplane.introduced import Introductions
+from proxy.dataplane.backends.idle import IdleConnections
+from proxy.dataplane.backends.introduced import Introductions
 from proxy.dialling import dial
 
 WORDS = b"PROXY TCP4 192.0.2.1 192.0.2.9 1000 80\r\n"

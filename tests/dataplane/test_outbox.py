@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.outbox`."""
+"""Promises of `proxy.dataplane.transport.outbox`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from proxy.dataplane.outbox import Outbox
+from proxy.dataplane.transport.outbox import Outbox
 
 
 class Cut(asyncio.Transport):

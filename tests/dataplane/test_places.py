@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.places`."""
+"""Promises of `proxy.dataplane.clients.places`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from proxy.core.counts import PAGE, ROW_SIZE, SharedCounts, used_rows
 from proxy.core.settings import Address, ListenerSettings
-from proxy.dataplane.places import RECOUNT, Descriptors, Places
+from proxy.dataplane.clients.places import RECOUNT, Descriptors, Places
 
 WEB = ListenerSettings("web", Address(), connections=3, connections_per_client=2)
 API = ListenerSettings("api", Address(), connections=3)

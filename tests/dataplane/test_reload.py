@@ -9,11 +9,11 @@ from proxy.core.messages import RoutePart
 from proxy.core.pool import Pool
 from proxy.core.routing import Router
 from proxy.core.settings import Address, BackendSettings, Limits, Match, PoolSettings, RouteSettings, Settings
+from proxy.dataplane.backends.idle import IdleConnections
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.departed import Departed, Homes
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.idle import IdleConnections
 from proxy.dataplane.reload import Routes, follow
-from proxy.dataplane.upstream import Upstream
 from tests.core.pools import begin, request
 
 HERE, THERE = Address("192.0.2.1", 80), Address("192.0.2.2", 80)

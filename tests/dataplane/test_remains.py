@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.core.settings import Address, Limits, ListenerSettings
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.idle import IdleConnections
-from proxy.dataplane.reception import Arrival
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.backends.idle import IdleConnections
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.clients.downstream import Downstream
+from proxy.dataplane.clients.reception import Arrival
 from proxy.dataplane.worker import Worker
 
 HEADS = {

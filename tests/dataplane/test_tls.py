@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.dataplane.tls import HandshakeCutError, TlsTransport
+from proxy.dataplane.transport.tls import HandshakeCutError, TlsTransport
 from tests.certificates import Authority, Pair
 
 

@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.upload`: what of a body is kept, for how long, and what happens to the rest."""
+"""Promises of `proxy.dataplane.exchanges.upload`: what of a body is kept, for how long, and what happens to the rest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from proxy.core.http1 import RequestHead
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import Limits
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.upload import Upload
+from proxy.dataplane.clients.downstream import Downstream
+from proxy.dataplane.exchanges.upload import Upload
 from tests.dataplane.plane import Plane, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -1,4 +1,4 @@
-"""Promises of `proxy.dataplane.upstream`: one connection, one answer at a time, and not a byte for anybody else."""
+"""Promises of `proxy.dataplane.backends.upstream`: one connection, one answer at a time, and not a byte for anybody else."""
 
 from __future__ import annotations
 

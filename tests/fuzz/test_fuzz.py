@@ -12,9 +12,9 @@ import proxy.core.chunked
 import proxy.core.http1
 from proxy.core.grammar import CHUNKED, COUNTED, Body
 from proxy.core.http1 import ResponseHead
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.upload import Upload
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.clients.downstream import Downstream
+from proxy.dataplane.exchanges.upload import Upload
 from tests.fuzz.readers import Finding
 from tests.fuzz.run import ANSWERS, REQUESTS, SIDES, Side, run
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from proxy.controlplane.change import TOLD, Change
-from proxy.controlplane.governor import Refused
-from proxy.controlplane.records import BackendRecord
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.change import TOLD, Change
+from proxy.controlplane.pools.governor import Refused
+from proxy.controlplane.pools.records import BackendRecord
+from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.rounds import LOOK
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe

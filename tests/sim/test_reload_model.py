@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from proxy.controlplane.registry import Registry
+from proxy.controlplane.pools.registry import Registry
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.dispatch import Attempt, Dispatch, Relay
 from proxy.core.model import Backend

@@ -1,0 +1,1 @@
+"""Listening sockets: bound, inherited, kept, and given back."""

@@ -1,0 +1,1 @@
+"""What is known of each Pool and Backend, and what follows from it."""

@@ -1,0 +1,1 @@
+"""Active probes of the Backends, and what they say of certificates."""

@@ -1,0 +1,1 @@
+"""The worker processes: started, led, replaced when they die, and drained at the end."""

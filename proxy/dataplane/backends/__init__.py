@@ -1,0 +1,1 @@
+"""The connections to Backends: opened, kept, read, and how they fail."""

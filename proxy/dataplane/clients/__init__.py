@@ -1,0 +1,1 @@
+"""The client's side: who comes in, and the heads of their requests."""

@@ -1,0 +1,215 @@
+"""Asking a Backend: the Attempts of one request, from the connection to an answer that can be judged.
+
+`exchange` builds on it: what follows from an Outcome is not decided here, and nothing goes to the client but 1xx.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from proxy.core.accesslog import Record
+from proxy.core.dispatch import Attempt
+from proxy.core.grammar import is_chosen_of
+from proxy.core.headers import upstream_head
+from proxy.core.holding import hold_for
+from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.retry import Outcome
+from proxy.dataplane.backends.idle import connect
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.exchanges.relay import ClientLeftError, pass_interims
+from proxy.dataplane.exchanges.upload import Upload
+from proxy.errors import ErrorKind, RequestError
+
+if TYPE_CHECKING:
+    from proxy.core.headers import Rewrite
+    from proxy.core.pool import Pool
+    from proxy.core.settings import Timeouts
+    from proxy.dataplane.clients.downstream import Downstream
+    from proxy.dataplane.writes.keyed import KeyedWrite
+
+
+class Asking:
+    """One request on its way to Backends, one after the other."""
+
+    __slots__ = (
+        "_client",
+        "_failure",
+        "_held",
+        "_held_until",
+        "_is_due",
+        "_keyed",
+        "_pool",
+        "_request",
+        "_rewrite",
+        "_started",
+        "_timeouts",
+        "_total_at",
+        "_upload",
+        "_upstream",
+        "_worker",
+    )
+
+    _failure: Outcome | None
+    _held: int
+    _held_until: float
+    _is_due: bool
+    _pool: Pool
+    _rewrite: Rewrite | None
+    _timeouts: Timeouts
+    _total_at: float
+
+    def __init__(self, client: Downstream, request: RequestHead) -> None:
+        self._client = client
+        self._worker = client.worker
+        self._request = request
+        self._started = monotonic()
+        self._upload: Upload | None = None
+        self._upstream: Upstream | None = None
+        self._keyed: KeyedWrite | None = None
+        if self._worker.access_log is not None:
+            client.record = Record(self._started)
+
+    # The request's body
+
+    def _check_client(self) -> None:
+        """Raises if the client has left or what it sent can't be used."""
+        client, upload = self._client, self._upload
+        if client.is_gone or (client.has_ended and upload is not None and not upload.is_complete):
+            raise ClientLeftError
+        if upload is not None and upload.error is not None:
+            raise upload.error
+
+    @property
+    def _is_uploaded(self) -> bool:
+        return self._upload is None or self._upload.is_complete
+
+    # One Attempt
+
+    def _reuse(self, attempt: Attempt) -> bool:
+        """Whether an idle connection could be had; a second Attempt gets a fresh one, which can't be stale."""
+        longest = self._timeouts.backend_idle if attempt.number == 1 else -1.0
+        if not self._request.idempotent:
+            longest = min(longest, self._pool.settings.retries.unsafe_reuse)
+        self._upstream = self._worker.idle[attempt.backend].take(attempt.started, longest, self._client)
+        return self._upstream is not None
+
+    async def _connect(self, attempt: Attempt) -> bool:
+        """Whether a new connection came within `timeouts.connect`; given up when the client leaves."""
+        self._arm(self._timeouts.connect)
+        connected = await connect(self._worker.idle[attempt.backend], self._client, self._check_client)
+        if isinstance(connected, Upstream):
+            self._upstream = connected
+            return True
+        self._failure = connected
+        return False
+
+    def _send(self) -> None:
+        """Write the request's head, and what is there of its body, in one piece."""
+        client, request, upload = self._client, self._request, self._upload
+        upstream = client.upstream = self._upstream
+        assert upstream is not None
+        upstream.begin(client, to_head=request.method == b"HEAD")
+        if upstream.is_lost or upstream.transport.is_closing():
+            self._failure = Outcome(ErrorKind.CONNECTION_TERMINATED)
+            return
+        head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
+        self._failure = None
+        self._held_until = -1.0
+        self._held = 0
+        self._is_due = True
+        if upload is not None:
+            head += upload.attach(upstream)
+            self._is_due = upload.is_complete or (request.expects_continue and not upload.size)
+        if client.record is not None:
+            client.record.send(len(head), monotonic())
+        self._worker.outbox.send(upstream, head)
+        self._arm_for_answer()
+
+    def _arm_for_answer(self) -> None:
+        """Await the answer's head, or the rest of the body, each byte of which puts the deadline off."""
+        seconds = self._timeouts.first_byte if self._is_due else self._timeouts.stall
+        self._arm(seconds, is_moving=not self._is_due)
+
+    def _is_judgeable(self) -> bool:
+        """Whether the Attempt has failed, or its answer has come so far that it can be judged."""
+        upstream = self._upstream
+        assert upstream is not None
+        if upstream.interims:
+            pass_interims(self._client, upstream, self._request)
+            if not self._is_uploaded:
+                self._is_due = False
+                self._arm_for_answer()
+        if upstream.error is not None:
+            self._failure = self._outcome(upstream.error.kind, upstream.error.detail)
+            return True
+        if upstream.is_complete:
+            return True
+        if upstream.head is None:
+            return self._has_failed(upstream, ErrorKind.CONNECTION_TERMINATED)
+        return self._is_held_enough(upstream) or self._has_failed(upstream, ErrorKind.HTTP_RESPONSE_INCOMPLETE)
+
+    def _has_failed(self, upstream: Upstream, broken: ErrorKind) -> bool:
+        """Whether waiting on is in vain; if not, the deadline of what is waited for is armed."""
+        if upstream.is_lost or upstream.has_ended:
+            self._failure = self._outcome(broken)
+            return True
+        self._check_client()
+        if self._client.is_expired:
+            self._failure = self._timed_out(upstream)
+            return True
+        is_due = self._is_uploaded or (self._is_due and not cast("Upload", self._upload).size)
+        if is_due is not self._is_due:
+            self._is_due = is_due
+            self._arm_for_answer()
+        return False
+
+    def _is_held_enough(self, upstream: Upstream) -> bool:
+        """Whether an answer whose head is there may begin to be passed on.
+
+        A small answer to an idempotent request is held until it is whole: one that breaks off can still be retried.
+        """
+        response, keyed = cast("ResponseHead", upstream.head), self._keyed
+        most = self._pool.settings.retries.hold_answer if keyed is None else keyed.most_held
+        request = self._request
+        if response.status == 101 and not (request.is_upgrade and is_chosen_of(request.upgrade, response.upgrade)):
+            self._failure = self._outcome(ErrorKind.HTTP_UPGRADE_FAILED, "101 to a request that did not ask for it")
+            return True
+        if self._held_until < 0:
+            seconds = hold_for(request, response, most) if keyed is None else keyed.hold_for(response)
+            self._held_until = monotonic() + seconds
+            if 0 < seconds < inf:
+                self._client.wake_after(seconds)
+        if not self._held or upstream.size > self._held:
+            self._held = max(upstream.size, 1)
+            self._arm(self._timeouts.stall)
+        if upstream.size <= most:
+            upstream.resume_reading()
+        return upstream.size > most or monotonic() >= self._held_until
+
+    def _outcome(self, kind: ErrorKind, detail: str = "") -> Outcome:
+        """How the Attempt failed, and how far the request had got by then."""
+        return cast("Upstream", self._upstream).outcome(kind, detail, is_uploaded=self._is_uploaded)
+
+    def _timed_out(self, upstream: Upstream) -> Outcome:
+        """Who let the deadline pass: the Backend, or the client that sends its body?"""
+        if upstream.head is not None:
+            return self._outcome(ErrorKind.CONNECTION_READ_TIMEOUT)
+        if self._is_due:
+            return self._outcome(ErrorKind.HTTP_RESPONSE_TIMEOUT)
+        if upstream.is_write_paused:
+            return self._outcome(ErrorKind.CONNECTION_WRITE_TIMEOUT)
+        raise RequestError(408, "the body did not come in time")
+
+    def _drop_upstream(self) -> None:
+        """Leave a connection whose exchange did not come to its proper end."""
+        if self._upload is not None:
+            self._upload.detach()
+        if self._upstream is not None:
+            self._upstream.close()
+            self._upstream = self._client.upstream = None
+
+    def _arm(self, seconds: float, *, is_moving: bool = False) -> None:
+        stall = seconds if is_moving else 0.0
+        self._client.arm(min(self._total_at, monotonic() + seconds), stall=stall, latest=self._total_at)

@@ -1,0 +1,307 @@
+"""One request and its answer: carries out what `core.dispatch` decides, and moves the bytes.
+
+Called by `downstream` for each request. Every path leaves the Attempt settled and the Upstream released or closed.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic, time
+from typing import TYPE_CHECKING, cast
+
+from proxy.core import answers
+from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, Entry, flags_of, result_of
+from proxy.core.chunked import last_chunk
+from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
+from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for
+from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.keyed import KeyedDispatch
+from proxy.core.retry import Outcome, answered
+from proxy.core.settings import Redirect, RouteSettings, StaticAnswer, StatusOfWrites
+from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.exchanges.asking import Asking
+from proxy.dataplane.exchanges.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
+from proxy.dataplane.exchanges.tunnel import run_tunnel
+from proxy.dataplane.exchanges.upload import begin_upload
+from proxy.dataplane.transport.pause import PAUSE, rest, wait
+from proxy.dataplane.writes.keyed import begin_keyed, status_of_write
+
+if TYPE_CHECKING:
+    from proxy.core.pool import Pool
+    from proxy.dataplane.clients.downstream import Downstream
+
+
+class Exchange(Asking):
+    """One request, from its head to the last byte of its answer."""
+
+    __slots__ = ("_answer", "_answered", "_dispatch", "_route")
+
+    _answered: Outcome
+    _dispatch: Dispatch | KeyedDispatch
+    _route: str
+
+    def __init__(self, client: Downstream, request: RequestHead) -> None:
+        super().__init__(client, request)
+        self._answer: Answer | None = None
+
+    async def run(self) -> bool:
+        """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
+        worker, request = self._worker, self._request
+        route = worker.route(request)
+        self._route = route.name
+        if route.settings.answer is not None:
+            return await self._answer_alone(route.settings.answer)
+        self._rewrite = worker.rewrites[route.number]
+        self._enter(worker.pools[route.pool or route.choose(worker.rng)], route.settings)
+        keyed = self._keyed
+        self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng) if keyed is None else keyed.dispatch
+        decision: Decision | Answer
+        try:
+            if self._upload is not None:
+                self._check_client()
+            decision = (
+                dispatch.start(self._started) if keyed is None else await keyed.start(self._upload, self._check_client)
+            )
+            while type(decision) is not Relay:
+                if type(decision) is Attempt:
+                    if self._reuse(decision) or await self._connect(decision):
+                        if keyed is not None and (barred := await keyed.record(decision)) is not None:
+                            self._drop_upstream()
+                            decision = barred
+                            continue
+                        self._send()
+                        while self._failure is None:
+                            await PAUSE
+                            if self._is_judgeable():
+                                break
+                    decision = self._judge()
+                elif type(decision) is Wait:
+                    await wait(self._client, decision.seconds, self._check_client)
+                    decision = dispatch.resume(monotonic())
+                else:
+                    return await self._refuse(decision if keyed is None else await keyed.instead(decision))
+            if keyed is not None:
+                await keyed.keep(cast("Upstream", self._upstream))
+            return self._relay_plain() or await self._relay()
+        except ClientLeftError:
+            worker.stats.client_aborts += 1
+            self._log_departure(monotonic())
+            self._client.reset()
+            return False
+        finally:
+            if self._upstream is not None or keyed is not None or not dispatch.is_settled:
+                self._leave()
+            # Its error's traceback leads back to here.
+            self._upload = None
+
+    def _leave(self) -> None:
+        """Nothing stays open, however the request ended."""
+        self._drop_upstream()
+        if not self._dispatch.is_settled:
+            self._dispatch.abandon(monotonic())
+        if self._keyed is not None:
+            self._keyed.leave()
+
+    def _enter(self, pool: Pool, route: RouteSettings) -> None:
+        """The request goes to this Pool."""
+        self._pool = pool
+        self._timeouts = timeouts = pool.settings.timeouts
+        self._total_at = inf if timeouts.total is None else self._started + timeouts.total
+        if self._request.has_body:
+            self._upload = begin_upload(self._client, self._request, pool.settings)
+        if pool.settings.idempotency is not None:
+            self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency, route)
+
+    def _judge(self) -> Decision:
+        """An Attempt has ended, or its answer is there: ask what to do."""
+        now = monotonic()
+        failure, upstream, upload = self._failure, self._upstream, self._upload
+        if (upload is not None and not upload.is_whole) or now >= self._total_at:
+            self._dispatch.replayable = False
+        if failure is None and upstream is not None and upstream.head is not None:
+            outcome = self._answered = answered(upstream.head.status, upstream.requests > 1)
+        else:
+            assert failure is not None
+            outcome = failure
+            self._drop_upstream()
+        attempt = self._dispatch.attempt
+        decision = self._dispatch.report(outcome, now)
+        if self._client.record is not None:
+            self._client.record.judge(now)
+        if type(decision) is not Relay:
+            self._note_attempt(attempt, result_of(outcome), now)
+            if outcome.kind is None and upstream is not None and upstream.head is not None and upstream.is_complete:
+                self._answer = Answer(upstream.head, upstream.pieces, upstream.trailer)
+            self._drop_upstream()
+        return decision
+
+    def _note_attempt(self, attempt: Attempt | None, result: str, now: float) -> None:
+        """For the access log: an Attempt has ended."""
+        record = self._client.record
+        if record is not None and attempt is not None:
+            record.end(attempt.backend.name, attempt.started, result, now)
+
+    # The answer
+
+    def _must_close(self) -> bool:
+        is_unread = self._request.has_body if self._upload is None else not self._upload.is_complete
+        return not self._request.is_keep_alive or self._worker.says_close or is_unread
+
+    def _relay_plain(self) -> bool:
+        """Pass on a whole plain answer that needs nothing more; False if it is not one."""
+        client, request, upstream = self._client, self._request, self._upstream
+        assert upstream is not None
+        response = upstream.head
+        assert response is not None
+        is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
+        if not is_plain or self._pool.panic or self._worker.says_close:
+            return False
+        answer = b"".join((downstream_head(request, response, close=False), *upstream.pieces))
+        client.send(answer)
+        self._finish(upstream, response.status)
+        return True
+
+    def _finish(self, upstream: Upstream, status: int) -> None:
+        """The answer has been passed on to its end."""
+        now = monotonic()
+        self._upstream = self._client.upstream = None
+        if self._client.record is not None:
+            self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
+            self._log(status, now, self._pool.name, upstream.body_size)
+        upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
+        self._dispatch.finish(self._answered, now)
+        self._count(status, now, self._pool.name)
+
+    async def _relay(self) -> bool:
+        """Pass the answer on; True if the client's connection may be used again."""
+        client, request, upstream = self._client, self._request, self._upstream
+        assert upstream is not None
+        response = upstream.head
+        assert response is not None
+        close = self._must_close() or ends_with_connection(request, response)
+        head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
+        if response.status == 101:
+            return await self._switch(upstream, head)
+        chunked = is_chunked_for(request, response)
+        if upstream.is_complete:
+            client.send(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
+        else:
+            failure = await self._stream(upstream, head, chunked=chunked)
+            if failure is not None:
+                return self._break_off(failure, response)
+        self._finish(upstream, response.status)
+        return not close
+
+    async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
+        """Pass the body on as it comes; None when it came to its end."""
+        client = self._client
+        client.arm(monotonic() + self._timeouts.stall, stall=self._timeouts.stall)
+        begin_stream(client, upstream, head, chunked=chunked)
+        try:
+            while not upstream.is_complete:
+                broken = stream_failure(client, upstream, self._upload)
+                if broken is not None:
+                    return self._outcome(*broken)
+                await PAUSE
+        except Exception:
+            # Whatever it is: an answer of ours would be read as more of the body.
+            client.reset()
+            raise
+        if chunked:
+            client.write(last_chunk(upstream.trailer))
+        return None
+
+    def _break_off(self, failure: Outcome, response: ResponseHead) -> bool:
+        """A body that breaks off can't be retried any more: show the break, never a clean end."""
+        now = monotonic()
+        self._note_attempt(self._dispatch.attempt, result_of(failure), now)
+        sent = self._upstream.body_size if self._upstream is not None else 0
+        self._log(response.status, now, self._pool.name, sent, flags=flags_of(failure.kind))
+        self._drop_upstream()
+        self._dispatch.finish(failure, now)
+        self._count(response.status, now, self._pool.name)
+        if response.body is UNTIL_CLOSE or response.body is CHUNKED:
+            self._client.reset()
+        return False
+
+    async def _switch(self, upstream: Upstream, head: bytes) -> bool:
+        """The protocol changes: from here on bytes pass both ways."""
+        client = self._client
+        self._count(101, monotonic(), self._pool.name)
+        client.write(head + upstream.buffer)
+        upstream.buffer = b""
+        await run_tunnel(client, upstream, self._upload, self._timeouts)
+        now = monotonic()
+        self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
+        self._log(101, now, self._pool.name)
+        self._dispatch.finish(self._answered, now)
+        return False
+
+    async def _answer_alone(self, own: StaticAnswer | Redirect | StatusOfWrites) -> bool:
+        """What a Route answers without a Backend."""
+        request, close = self._request, self._must_close()
+        if not isinstance(own, StatusOfWrites):
+            return await self._answer_here(answers.static(own, request, close=close), own.status, "", close=close)
+        told = await status_of_write(self._worker, request)
+        answer = again(told, request, close=close, proxy_status=b"")
+        return await self._answer_here(answer, told.head.status, "", close=close)
+
+    async def _refuse(self, refuse: Decision | Answer) -> bool:
+        """Nothing more can be done: an answer that is here, the last real one, or the truth about what happened."""
+        request, close, attempts = self._request, self._must_close(), self._dispatch.attempts
+        exhausted = attempts > 1 and attempts >= self._pool.settings.retries.attempts
+        if isinstance(refuse, Refuse):
+            if refuse.executed == "unknown":
+                self._worker.stats.count_unknown(self._route, self._pool.name)
+            if self._answer is None:
+                answer = answers.refusal(refuse, request, attempts=attempts, close=close)
+                flags, executed = flags_of(refuse.kind, exhausted=exhausted), refuse.executed or ""
+                return await self._answer_here(
+                    answer, refuse.status, self._pool.name, close=close, flags=flags, executed=executed
+                )
+            refuse = self._answer
+        refuse = cast("Answer", refuse)
+        close = close or ends_with_connection(request, refuse.head)
+        answer = again(refuse, request, close=close, proxy_status=self._proxy_status())
+        flags = flags_of(None, exhausted=exhausted)
+        return await self._answer_here(answer, refuse.head.status, self._pool.name, close=close, flags=flags)
+
+    async def _answer_here(
+        self, data: bytes, status: int, pool: str, *, close: bool, flags: str = "", executed: str = ""
+    ) -> bool:
+        """Send an answer that is whole already."""
+        now = monotonic()
+        self._client.send(data)
+        self._count(status, now, pool)
+        self._log(
+            status, now, pool, len(data) - data.find(END_OF_HEAD) - len(END_OF_HEAD), flags=flags, executed=executed
+        )
+        if self._client.buffer:
+            await rest(self._client)
+        return not close
+
+    def _proxy_status(self) -> bytes:
+        attempts, panic = self._dispatch.attempts, self._pool.panic
+        return answers.proxy_status(attempts=attempts, panic=panic) if attempts > 1 or panic else b""
+
+    def _count(self, status: int, now: float, pool: str) -> None:
+        self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
+
+    # The access log
+
+    def _log(self, status: int, now: float, pool: str, sent: int = 0, *, flags: str = "", executed: str = "") -> None:
+        """The request has ended: a line for the access log, where there is one."""
+        client, log = self._client, self._worker.access_log
+        if client.record is not None and log is not None:
+            total, received = now - self._started, self._upload.size if self._upload is not None else 0
+            asked = (time() - total, client.client, self._request)
+            log.note(Entry(*asked, status, received, sent, self._route, pool, client.record, total, flags, executed))
+
+    def _log_departure(self, now: float) -> None:
+        """The client has left."""
+        upstream, sent, status = self._upstream, 0, 0
+        if upstream is not None and upstream.is_passed_on and upstream.head is not None:
+            sent, status = upstream.body_size, upstream.head.status
+        self._note_attempt(self._dispatch.attempt, GIVEN_UP, now)
+        self._log(status, now, self._pool.name, sent, flags=CLIENT_LEFT)

@@ -1,0 +1,1 @@
+"""Writes with an idempotency key, and those that are delivered later."""
