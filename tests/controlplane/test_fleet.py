@@ -237,3 +237,7 @@ async def test_more_workers_before_the_start_are_started_once_with_the_others(ow
     assert () == before
     assert pids == sorted(one.name for one in tmp_path.iterdir())
     assert 2 == len(pids)
+
+
+def test_a_worker_is_told_where_the_package_is_where_it_is_not_installed() -> None:
+    assert (Path(place.PACKAGES) / "proxy" / "dataplane" / "worker.py").is_file()

@@ -29,8 +29,15 @@ log = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-P", "-m", "proxy.dataplane.worker")
 """-P: something else named `proxy` in the current folder must not be run in our place."""
-PACKAGES = str(Path(__file__).parents[2])
+PACKAGES = str(Path(__file__).parents[3])
 """Where our package is."""
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TOP_PAD_": "1048576",
+    "MALLOC_TRIM_THRESHOLD_": "33554432",
+}
+"""glibc's allocator (mallopt(3)) keeps so many bytes of freed memory. By itself it gives the buffers of each large
+body back to the kernel and faults them in again: 40 % of the CPU of a 1 MB answer (`docs/performance.md`)."""
 SETTLED_AFTER = 3.0
 """Seconds after its start from which the death of a worker that serves begins a new series."""
 BACK_OFF = 0.25
@@ -73,7 +80,7 @@ def _environment() -> dict[str, str]:
 
     Not what a service manager means for us alone.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment = ALLOCATOR | {name: value for name, value in os.environ.items() if name not in VARIABLES}
     if PACKAGES not in site.getsitepackages():
         paths = [environment.get("PYTHONPATH", ""), PACKAGES]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
