@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("proxy.cli.status:status", "Show pools and backends, and why those that are out are out."),
     "failover": ("proxy.cli.switch:failover", "Make another backend of an active-passive pool the active one."),
     "failback": ("proxy.cli.switch:failback", "Give the place back to the first backend in line that is well."),
+    "journal": ("proxy.cli.journal:journal", "Show what has happened, why, and what a failover has cost."),
     "schema": ("proxy.cli.schema:schema", "Print the JSON Schema of config files, for editors."),
 }
 """Where each command is, and what `--help` says of it."""

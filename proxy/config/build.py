@@ -27,6 +27,7 @@ from proxy.core.settings import (
     HashOn,
     HoldPolicy,
     IdempotencyPolicy,
+    JournalSettings,
     Limits,
     ListenerSettings,
     Match,
@@ -74,6 +75,7 @@ def build(config: Config, token: str, tls: TlsSettings, folder: Path) -> Setting
         limits=policy(Limits, defaults.limits),
         trusted_proxies=config.trusted_proxies,
         access_log=_access_log(config.access_log, folder),
+        journal=policy(JournalSettings, config.journal),
     )
 
 
@@ -146,6 +148,7 @@ def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettin
         send_proxy_protocol=pool.send_proxy_protocol,
         idempotency=None if pool.idempotency is None else policy(IdempotencyPolicy, pool.idempotency),
         tls=tls.pools.get(name, BackendTls()),
+        slo=pool.slo,
     )
 
 
@@ -184,6 +187,7 @@ def _route(number: int, route: Route) -> RouteSettings:
         strip_prefix=route.strip_prefix,
         preserve_host=route.preserve_host,
         queue=policy(QueuePolicy, route.queue) if route.on_unavailable == "queue" else None,
+        slo=route.slo,
     )
 
 

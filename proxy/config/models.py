@@ -52,7 +52,7 @@ from proxy.config.policies import (
     PoolTimeouts,
     Retries,
 )
-from proxy.config.quantities import FLAG, choice, duration_from, or_word, share, whole, wrong
+from proxy.config.quantities import FLAG, OBJECTIVE, choice, duration_from, or_word, share, whole, wrong
 from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency, Queue
 from proxy.core import settings
@@ -145,6 +145,8 @@ class Pool(Block):
     """Begin connections with a PROXY header that names the client, whom they then serve alone; `true` is `v1`."""
     idempotency: Idempotency | None = None
     tls: BackendTls | None = None
+    slo: Annotated[float | None, OBJECTIVE] = Field(default_factory=lambda: None)
+    """The share of its requests that should go well, such as `99.95%`; without it, there is no error budget."""
 
 
 AnyPool = Annotated[Pool, short_for("backends", tuple[AnyBackend, ...], Pool)]
@@ -207,6 +209,8 @@ class Route(Block):
     on_unavailable: Annotated[str, choice("'on_unavailable'", ["refuse", "queue"])] = "refuse"
     """What happens to a write with a key that no backend can take: 503, or it is stored and delivered later (202)."""
     queue: Queue = Field(default_factory=Queue)
+    slo: Annotated[float | None, OBJECTIVE] = Field(default_factory=lambda: None)
+    """The share of its requests that should go well, such as `99.95%`; without it, there is no error budget."""
 
 
 # The whole file
@@ -250,6 +254,13 @@ class Admin(Block):
     """The bearer token that requests must bring. Required on every address but loopback and Unix sockets."""
 
 
+class Journal(Block):
+    """What is remembered of all that has happened: in `state_dir`, or without one until the program ends."""
+
+    max_entries: Annotated[int, whole(100, MOST)] = SETTINGS.journal.max_entries
+    """Entries that are kept; on the disk there may be twice as many."""
+
+
 AnyListener = Annotated[Listener, short_for("address", Address, Listener)]
 AnyAccessLog = Annotated[AccessLog | None, short_for("path", Annotated[str, FILE], AccessLog)]
 AnyAdmin = Annotated[Admin, short_for("address", Address, Admin)]
@@ -277,7 +288,8 @@ class Config(Block):
     access_log: AnyAccessLog = Field(default_factory=lambda: None)
     """Where to write a line for each request; without it, nowhere."""
     state_dir: Annotated[str, FILE] = ""
-    """Where to keep what survives a restart (`drain` and `maint`). A relative path starts at the config file."""
+    """Where to keep what survives a restart (`drain`, the journal). A relative path starts at the config file."""
+    journal: Journal = Field(default_factory=Journal)
     drain_delay: Duration = SETTINGS.drain_delay
     """At a stop, from the failing of `/readyz` to the closing of the listeners."""
     drain_timeout: Duration = SETTINGS.drain_timeout

@@ -266,6 +266,16 @@ def write_share(value: float) -> str:
     return f"{value * 100:.9g}%"
 
 
+def read_objective(value: object) -> float:
+    """A share that something may fall short of: `99.95%`."""
+    found: float = share(0.5, 1).read(value)
+    if found == 1:
+        raise WrongValueError("must be below 100%: with nothing that may fail there is no budget to count")
+    return found
+
+
+OBJECTIVE = Quantity("share", read_objective, share(0.5, 1).schema, write_share)
+
 # Sizes
 
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")

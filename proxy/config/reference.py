@@ -69,6 +69,7 @@ SECTIONS = (
     ("ClientAuth", "`client_auth`"),
     ("Admin", "`admin`"),
     ("AccessLog", "`access_log`"),
+    ("Journal", "`journal`"),
     ("Secret", "Secrets"),
     ("Defaults", "`defaults`"),
     ("Pool", "`pools`"),

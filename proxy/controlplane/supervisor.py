@@ -17,6 +17,7 @@ from time import monotonic
 
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.endpoint import Admin
+from proxy.controlplane.journal.journal import Journal
 from proxy.controlplane.keeper import Keeper
 from proxy.controlplane.listeners.inheritance import Inheritance
 from proxy.controlplane.listeners.listening import arrange
@@ -85,6 +86,7 @@ class Supervisor:
         self.predecessors, self.handover = self._succession.predecessors, self._succession.handover
         self._rounds = Rounds(self)
         self.switching = Switching(self.registry, self.carry_out)
+        self.journal = Journal(settings.journal, settings.state_dir)
         self.notifier = Notifier(os.environ)
         self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
         self._keeper = Keeper(self.registry.take_keys)
@@ -232,7 +234,7 @@ class Supervisor:
     async def _write_down(self) -> None:
         """What must be remembered; a disk that hangs is not waited for."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._memory.settle(), WRITTEN_WITHIN)
+            await asyncio.wait_for(asyncio.gather(self._memory.settle(), self.journal.settle()), WRITTEN_WITHIN)
 
     async def come_back(self) -> None:
         """Begin again what `withdraw` has ended."""
@@ -270,6 +272,7 @@ class Supervisor:
         self._checker.follow(self.registry.records())
         self._admin.obey(settings.admin)
         self._keeper.obey(settings)
+        self.journal.obey(settings.journal)
         warn_of_expiry(settings)
         self._memory.keep()
         self._publish()
@@ -297,7 +300,8 @@ class Supervisor:
 
     def problems(self) -> list[str]:
         """What is wrong with the proxy itself."""
-        return [problem for problem in (self._memory.problem, self._keeper.problem) if problem]
+        found = (self._memory.problem, self._keeper.problem, self.journal.problem)
+        return [problem for problem in found if problem]
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
         """Carry out the administrator's intent."""

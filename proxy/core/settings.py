@@ -163,6 +163,8 @@ class PoolSettings:
     idempotency: IdempotencyPolicy | None = None
     tls: BackendTls = BackendTls()
     """With Backends whose address says so."""
+    slo: float | None = None
+    """The share of its requests that should go well; None: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,8 @@ class RouteSettings:
     preserve_host: bool = True
     queue: QueuePolicy | None = None
     """None: a write that no Backend can take is refused."""
+    slo: float | None = None
+    """As a Pool's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +272,14 @@ class AccessLogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """How much of what has happened is remembered."""
+
+    max_entries: int = 10000
+    """Entries of the journal, in memory and on the disk; there up to twice as many."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A whole config file, checked."""
 
@@ -292,3 +304,4 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-*` and `Forwarded` are believed."""
     access_log: AccessLogSettings | None = None
+    journal: JournalSettings = JournalSettings()

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.endpoint import Admin
+from proxy.controlplane.journal.journal import Journal
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.switching import Switching
@@ -35,7 +36,15 @@ from proxy.core.messages import (
     Started,
     encode,
 )
-from proxy.core.settings import Address, AdminSettings, BackendSettings, ListenerSettings, PoolSettings, Settings
+from proxy.core.settings import (
+    Address,
+    AdminSettings,
+    BackendSettings,
+    JournalSettings,
+    ListenerSettings,
+    PoolSettings,
+    Settings,
+)
 
 BRIDGE = Path(__file__).with_name("bridge.py")
 ANY_PORT = Address("127.0.0.1", 0)
@@ -221,6 +230,8 @@ class Control:
     reloads: Callable[[], Json] = dict
     """What a reload answers, or raises."""
     orders: list[tuple[str, object]] = field(default_factory=list)
+
+    journal: Journal = field(default_factory=lambda: Journal(JournalSettings(), clock=lambda: 1_700_000_000.0))
 
     def __post_init__(self) -> None:
         self.switching = Switching(self.registry, lambda _: None)

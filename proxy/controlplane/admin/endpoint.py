@@ -17,11 +17,13 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from proxy import __version__
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.guard import Guard
+from proxy.controlplane.admin.journal import JournalPage
 from proxy.controlplane.admin.metrics import metrics_registry
 from proxy.controlplane.admin.orders import parse_failover
 from proxy.controlplane.admin.problems import Problem, answer_with_problems
 from proxy.controlplane.admin.unreadable import ProblemRunner
 from proxy.controlplane.admin.view import Json, View
+from proxy.controlplane.journal.journal import Journal
 from proxy.controlplane.pools.governor import Refused
 from proxy.controlplane.pools.records import BackendRecord, PoolRecord
 from proxy.controlplane.pools.registry import Registry
@@ -46,6 +48,7 @@ GET   /v1/pools/POOL/backends/BACKEND     one backend, with its last probes
 PATCH /v1/pools/POOL/backends/BACKEND     {{"state": "ready|drain|maint"}} or {{"weight": 0 to {WEIGHT_MAX}, or null}}
 POST  /v1/pools/POOL/failover             {{"to": BACKEND}} is active from now on; without it, approve what is pending
 POST  /v1/pools/POOL/failback             the first in line that is well is active from now on
+GET   /v1/journal                         what has happened: ?pool= backend= kind= since=1h after=ID limit=100
 POST  /v1/reload                          read the config anew; answers what has changed, or what is wrong
 """
 
@@ -55,6 +58,7 @@ class Control(Protocol):
 
     registry: Registry
     switching: Switching
+    journal: Journal
 
     def readiness(self) -> str:
         """`ready`, or why not."""
@@ -115,6 +119,7 @@ class Admin:
                 web.post("/v1/pools/{pool}/failover", self._post_failover),
                 web.post("/v1/pools/{pool}/failback", self._post_failback),
                 web.post("/v1/reload", self._post_reload),
+                web.get("/v1/journal", JournalPage(self._control.journal).get),
             ]
         )
         return application

@@ -11,13 +11,12 @@ import contextlib
 import json
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from proxy.controlplane.aside import aside
 from proxy.controlplane.pools.tally import Key
 from proxy.core.health import HealthState
 from proxy.core.messages import AdminState, BackendState
@@ -107,7 +106,7 @@ class Memory:
         """Write; what went wrong, or nothing."""
         document = _document(self._states())
         try:
-            await _aside(partial(_replace, path, document))
+            await aside(partial(_replace, path, document))
         except OSError as error:
             return f"state can't be written: a restart would forget it: {error}"
         return ""
@@ -135,35 +134,6 @@ def _document(states: Mapping[Key, BackendState]) -> str:
             one["standby"] = True
         pools.setdefault(pool, {})[name] = one
     return json.dumps({"version": 1, "pools": pools}, indent=1) + "\n"
-
-
-async def _aside(call: Callable[[], None]) -> None:
-    """Call it in a thread that does not keep the program from its end: a disk may hang for ever. Passes OSError on."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-
-    def tell(error: OSError | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        # Those are the loop's: nobody may catch them while a program is replaced.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        failure: OSError | None = None
-        try:
-            call()
-        except OSError as error:
-            failure = error
-        # The loop may have ended meanwhile.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, failure)
-
-    threading.Thread(target=run, name="memory", daemon=True).start()
-    await done
 
 
 def _replace(path: Path, document: str) -> None:

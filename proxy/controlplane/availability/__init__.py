@@ -1,0 +1,1 @@
+"""How available Routes and Pools were, kept over restarts."""

@@ -1,0 +1,247 @@
+"""How available Routes and Pools were: requests that went well, badly, or nobody knows, over an hour, a day, a month.
+
+Arithmetic over wall-clock minutes, in bounded memory: each window has its own ring of slots. What counts as what is
+said in `docs/observability.md`. `controlplane.availability` feeds it with what workers count, and keeps it on disk.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import log10
+from typing import Any, NamedTuple
+
+MINUTE = 60.0
+BAD_SHARE = 0.05
+"""A minute is bad if this share of its requests, or more, failed."""
+FIELDS = 5
+"""Numbers in a slot: those of Counts and the bad minutes."""
+
+Json = dict[str, Any]
+
+
+class Span(NamedTuple):
+    """A window: so many slots of so many minutes."""
+
+    name: str
+    minutes: int
+    slots: int
+
+
+SPANS = (Span("1h", 1, 60), Span("24h", 15, 96), Span("30d", 360, 120))
+"""The oldest slot goes as a new one begins, so a window covers its length but for a part of one slot."""
+
+
+class Counts(NamedTuple):
+    """Requests by how they ended. A client's own mistakes (4xx) and departures are in none of them."""
+
+    good: int = 0
+    bad: int = 0
+    unknown: int = 0
+    """Writes that may have been executed, or not."""
+    saved: int = 0
+    """Of the good ones: those that would have failed without another Attempt."""
+
+    def plus(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(*(one + two for one, two in zip(self, other, strict=True)))
+
+    def since(self, before: Counts) -> Counts:
+        """What was counted in between."""
+        return Counts(*(now - then for now, then in zip(self, before, strict=True)))
+
+    @property
+    def total(self) -> int:
+        """All that count."""
+        return self.good + self.bad + self.unknown
+
+
+def is_bad_minute(counts: Counts) -> bool:
+    """Whether so much failed that the minute as a whole counts as bad."""
+    harmed = counts.bad + counts.unknown
+    return harmed > 0 and harmed >= BAD_SHARE * counts.total
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much may fail in a window, and how much has."""
+
+    allowed: float
+    """Requests, of those that there were."""
+    spent: int
+
+    @property
+    def left_share(self) -> float:
+        """1: nothing spent; 0: all of it; below 0: more than there was."""
+        if not self.allowed:
+            return 0.0 if self.spent else 1.0
+        return 1.0 - self.spent / self.allowed
+
+    def document(self) -> Json:
+        """As JSON."""
+        return {"allowed": round(self.allowed, 3), "spent": self.spent, "left_share": round(self.left_share, 6)}
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """One window of one Route or Pool."""
+
+    counts: Counts
+    bad_minutes: int
+
+    @property
+    def ratio(self) -> float | None:
+        """The share that went well; None without a request. What nobody knows did not surely go well."""
+        return self.counts.good / self.counts.total if self.counts.total else None
+
+    @property
+    def nines(self) -> float | None:
+        """3.0 for 99.9 %; None without a request, and where nothing failed to count nines by."""
+        ratio = self.ratio
+        return None if ratio is None or ratio == 1.0 else -log10(1.0 - ratio)
+
+    def budget(self, objective: float) -> Budget:
+        """The error budget for this objective."""
+        return Budget((1.0 - objective) * self.counts.total, self.counts.bad + self.counts.unknown)
+
+    def document(self, objective: float | None) -> Json:
+        """As JSON."""
+        return self.counts._asdict() | {
+            "availability": _rounded(self.ratio, 8),
+            "nines": _rounded(self.nines, 3),
+            "bad_minutes": self.bad_minutes,
+            "budget": None if objective is None else self.budget(objective).document(),
+        }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+class _Window:
+    """A ring of slots. The one of slot number n is at n modulo their number."""
+
+    __slots__ = ("_numbers", "newest", "span")
+
+    def __init__(self, span: Span, newest: int) -> None:
+        self.span = span
+        self.newest = newest
+        self._numbers = array("Q", bytes(8 * FIELDS * span.slots))
+
+    def turn(self, slot: int) -> None:
+        """This slot is the newest from now on. Where the clock went back, what came later is taken to be of now."""
+        if slot < self.newest:
+            self._fold(slot)
+        for passed in range(max(self.newest, slot - self.span.slots) + 1, slot + 1):
+            self._write(passed, (0,) * FIELDS)
+        self.newest = slot
+
+    def _fold(self, slot: int) -> None:
+        first = max(slot + 1, self.newest - self.span.slots + 1)
+        later = [self._read(number) for number in range(first, self.newest + 1)]
+        for number in range(first, self.newest + 1):
+            self._write(number, (0,) * FIELDS)
+        if slot <= self.newest - self.span.slots:
+            self._write(slot, (0,) * FIELDS)
+        self._write(slot, map(sum, zip(self._read(slot), *later, strict=True)))
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """Count in the newest slot."""
+        self._write(self.newest, map(sum, zip(self._read(self.newest), numbers, strict=True)))
+
+    def sums(self) -> tuple[int, ...]:
+        """Over all slots."""
+        return tuple(sum(self._numbers[field::FIELDS]) for field in range(FIELDS))
+
+    def _read(self, slot: int) -> tuple[int, ...]:
+        place = slot % self.span.slots * FIELDS
+        return tuple(self._numbers[place : place + FIELDS])
+
+    def _write(self, slot: int, numbers: Iterable[int]) -> None:
+        place = slot % self.span.slots * FIELDS
+        self._numbers[place : place + FIELDS] = array("Q", numbers)
+
+    def document(self) -> list[list[int]]:
+        """The slots in which something was counted."""
+        slots = range(max(0, self.newest - self.span.slots + 1), self.newest + 1)
+        rows = [[slot, *self._read(slot)] for slot in slots]
+        return [row for row in rows if any(row[1:])]
+
+    def load(self, rows: Iterable[Iterable[int]]) -> None:
+        """Take in what `document` gave. Raises ValueError or TypeError for what is no such thing."""
+        for slot, *numbers in rows:
+            if len(numbers) != FIELDS:
+                raise ValueError(f"not a slot: {numbers!r}")
+            if self.newest - self.span.slots < slot <= self.newest:
+                self._write(slot, numbers)
+
+
+class History:
+    """All windows of one Route or Pool."""
+
+    __slots__ = ("_minute", "_minute_counts", "_windows")
+
+    def __init__(self, minute: int) -> None:
+        self._minute = minute
+        self._minute_counts = Counts()
+        self._windows = tuple(_Window(span, minute // span.minutes) for span in SPANS)
+
+    def __repr__(self) -> str:
+        return f"<History {self.windows(self._minute * MINUTE)['1h'].counts}>"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left in any window."""
+        return not any(any(window.sums()) for window in self._windows)
+
+    def add(self, counts: Counts, at: float) -> None:
+        """Count these as of the Unix time `at`."""
+        self._turn(at)
+        self._minute_counts = self._minute_counts.plus(counts)
+        for window in self._windows:
+            window.add((*counts, 0))
+
+    def _turn(self, at: float) -> None:
+        """The time is `at`; what has become of the minute before is known now."""
+        minute = int(at // MINUTE)
+        if minute == self._minute:
+            return
+        if minute > self._minute:
+            if is_bad_minute(self._minute_counts):
+                for window in self._windows:
+                    window.add((0, 0, 0, 0, 1))
+            self._minute_counts = Counts()
+        self._minute = minute
+        for window in self._windows:
+            window.turn(minute // window.span.minutes)
+
+    def windows(self, at: float) -> dict[str, Availability]:
+        """How available it was, by the names of SPANS, at the Unix time `at`."""
+        self._turn(at)
+        is_bad = is_bad_minute(self._minute_counts)
+        found = {}
+        for window in self._windows:
+            *counts, bad_minutes = window.sums()
+            found[window.span.name] = Availability(Counts(*counts), bad_minutes + is_bad)
+        return found
+
+    def document(self) -> Json:
+        """As JSON, to be kept."""
+        windows = {window.span.name: window.document() for window in self._windows}
+        return {"minute": self._minute, "counts": list(self._minute_counts), "windows": windows}
+
+
+def read_history(document: Mapping[str, Any]) -> History:
+    """What `History.document` gave. Raises ValueError, KeyError or TypeError for anything else."""
+    history = History(_whole(document["minute"]))
+    history._minute_counts = Counts(*map(_whole, document["counts"]))  # noqa: SLF001 - its own constructor
+    for window in history._windows:  # noqa: SLF001 - as above
+        window.load([_whole(one) for one in row] for row in document["windows"].get(window.span.name, ()))
+    return history
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"not a count: {value!r}")
+    return value
