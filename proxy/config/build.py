@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,7 @@ from proxy.config.policies import Block
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
+from proxy.core.fallback import Fallback
 from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy, OutlierPolicy
@@ -57,13 +59,15 @@ class TlsSettings:
     pools: dict[str, BackendTls] = field(default_factory=dict)
 
 
-def build(config: Config, token: str, tls: TlsSettings, folder: Path) -> Settings:
+def build(
+    config: Config, token: str, tls: TlsSettings, folder: Path, fallbacks: Mapping[int, Fallback] | None = None
+) -> Settings:
     """Make the Settings; relative paths start at `folder`."""
     defaults = config.defaults
     return Settings(
         listeners=_listeners(config, tls),
         pools=tuple(_pool(name, pool, config, tls) for name, pool in config.pools.items()),
-        routes=_routes(config),
+        routes=_routes(config, fallbacks or {}),
         workers=config.workers or usable_cpus(),
         admin=AdminSettings(config.admin.address, token),
         state_dir=str(folder / config.state_dir) if config.state_dir else "",
@@ -171,14 +175,14 @@ def _backend(backend: Backend, limits: Limits) -> BackendSettings:
     )
 
 
-def _routes(config: Config) -> tuple[RouteSettings, ...]:
+def _routes(config: Config, fallbacks: Mapping[int, Fallback]) -> tuple[RouteSettings, ...]:
     if config.routes:
-        routes = tuple(_route(number, one) for number, one in enumerate(config.routes, 1))
+        routes = tuple(_route(number + 1, one, fallbacks.get(number)) for number, one in enumerate(config.routes))
         return (STATUS_OF_WRITES, *routes) if any(route.queue is not None for route in routes) else routes
     return tuple(RouteSettings(name, split=((name, 1.0),)) for name in config.pools)
 
 
-def _route(number: int, route: Route) -> RouteSettings:
+def _route(number: int, route: Route, fallback: Fallback | None) -> RouteSettings:
     return RouteSettings(
         name=route.name or f"route-{number}",
         match=_match(route),
@@ -188,6 +192,7 @@ def _route(number: int, route: Route) -> RouteSettings:
         preserve_host=route.preserve_host,
         queue=policy(QueuePolicy, route.queue) if route.on_unavailable == "queue" else None,
         slo=route.slo,
+        fallback=fallback,
     )
 
 

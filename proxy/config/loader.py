@@ -19,6 +19,7 @@ from proxy.config.models import Secret
 from proxy.config.notyet import not_yet
 from proxy.config.reading import Reading
 from proxy.config.shape import shape
+from proxy.config.standins import Fallbacks, read_fallbacks
 from proxy.config.tree import Document, read
 from proxy.core.settings import Settings
 
@@ -54,6 +55,7 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
     shaped = shape(document, findings)
     findings += shaped.findings
     token, tls = "", TlsSettings()
+    fallbacks: Fallbacks = {}
     if shaped.config is not None:
         reading = Reading(shaped.config, document, shaped.aside)
         findings += check(reading)
@@ -61,11 +63,13 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
         findings += wrong
         tls, wrong = read_tls(reading, folder)
         findings += wrong
+        fallbacks, wrong = read_fallbacks(reading, folder)
+        findings += wrong
     for finding in findings:
         document.add(finding)
     if document.mistakes or shaped.config is None:
         raise ConfigError(document.mistakes)
-    settings = build(shaped.config, token, tls, folder)
+    settings = build(shaped.config, token, tls, folder, fallbacks)
     if running is not None:
         _refuse_change(settings, running, document)
     return settings

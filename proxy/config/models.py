@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from proxy.config.fallback import Fallback, StaleIfError
 from proxy.config.logs import AccessLog
 from proxy.config.names import (
     BACKEND_ADDRESS,
@@ -190,6 +191,9 @@ class Redirect(Block):
     """301, 302, 303, 307 or 308."""
 
 
+AnyFallback = Annotated[Fallback, short_for("pool", Name, Fallback)]
+
+
 class Route(Block):
     """Which requests go where: `pool`, `split`, `answer` or `redirect`. The first route that matches decides."""
 
@@ -211,6 +215,10 @@ class Route(Block):
     queue: Queue = Field(default_factory=Queue)
     slo: Annotated[float | None, OBJECTIVE] = Field(default_factory=lambda: None)
     """The share of its requests that should go well, such as `99.95%`; without it, there is no error budget."""
+    fallback: AnyFallback | None = Field(default_factory=lambda: None)
+    """What it answers with when nothing can serve: a pool's name, or a map."""
+    stale_if_error: StaleIfError | None = Field(default_factory=lambda: None)
+    """Whether its last good answers are kept for such times; without it, they are not."""
 
 
 # The whole file

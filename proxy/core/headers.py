@@ -48,6 +48,11 @@ class Forwarding:
         self._vouched = b"%b: %b\r\n" % (name.encode(), value)
         self._host = None
 
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether we have verified who the client is."""
+        return bool(self._vouched)
+
     def fields(self, request: RequestHead) -> bytes:
         """`Via`, `X-Forwarded-*` and `Forwarded` for this request."""
         if self.is_trusted and request.forwarded:

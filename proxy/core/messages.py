@@ -256,6 +256,8 @@ class Report:
     """Lines of the access log that were lost: no room, or no file."""
     final: bool = False
     """The worker's last Report before it ends."""
+    degraded: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """By route, the Pool that could not serve, and what stood in for it (`pool`, `stale`, `fixed`)."""
     handshakes: dict[str, int] = field(default_factory=dict)
     """Clients' TLS handshakes, by result."""
 

@@ -12,17 +12,30 @@ from dataclasses import replace
 
 from proxy.core.http1 import RequestHead
 from proxy.core.settings import RouteSettings, StaticAnswer
+from proxy.core.stale import LastGood
 
 
 class Route:
     """A Route made ready for matching."""
 
-    __slots__ = ("_headers", "_methods", "is_unconditional", "name", "number", "pool", "settings")
+    __slots__ = (
+        "_headers",
+        "_methods",
+        "fallback",
+        "is_unconditional",
+        "last_good",
+        "name",
+        "number",
+        "pool",
+        "settings",
+    )
 
     def __init__(self, number: int, settings: RouteSettings) -> None:
         self.number = number
         self.name = settings.name
         self.settings = settings
+        self.fallback = fallback = settings.fallback
+        self.last_good = LastGood(fallback.stale) if fallback is not None and fallback.stale is not None else None
         self.pool = settings.split[0][0] if len(settings.split) == 1 else ""
         """The Pool where there is just one."""
         self.is_unconditional = not settings.match.methods and not settings.match.headers

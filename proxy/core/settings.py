@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
+from proxy.core.fallback import Fallback
 from proxy.core.health import HealthPolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy, OutlierPolicy
@@ -227,6 +228,8 @@ class RouteSettings:
     """None: a write that no Backend can take is refused."""
     slo: float | None = None
     """As a Pool's."""
+    fallback: Fallback | None = None
+    """What it answers with when nothing can serve."""
 
 
 @dataclass(frozen=True, slots=True)

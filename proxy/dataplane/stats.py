@@ -26,7 +26,16 @@ class Series:
 class Stats:
     """Counters of what came from clients."""
 
-    __slots__ = ("_series", "client_aborts", "handshakes", "keyed", "refused", "turned_away", "unknown_outcomes")
+    __slots__ = (
+        "_series",
+        "client_aborts",
+        "degraded",
+        "handshakes",
+        "keyed",
+        "refused",
+        "turned_away",
+        "unknown_outcomes",
+    )
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, bytes, int], Series] = {}
@@ -36,6 +45,7 @@ class Stats:
         self.unknown_outcomes: dict[tuple[str, str], int] = {}
         self.keyed: dict[tuple[str, str], int] = {}
         self.handshakes: dict[str, int] = {}
+        self.degraded: dict[tuple[str, str, str], int] = {}
 
     def count(self, route: str, pool: str, method: bytes, status: int, duration: float) -> None:
         """A request was answered with `status` after `duration` seconds."""
@@ -66,6 +76,10 @@ class Stats:
     def count_unknown(self, route: str, pool: str) -> None:
         """A write failed that may have been executed."""
         self.unknown_outcomes[route, pool] = self.unknown_outcomes.get((route, pool), 0) + 1
+
+    def count_degraded(self, route: str, pool: str, kind: str) -> None:
+        """Something stood in for a Pool that could not serve."""
+        self.degraded[route, pool, kind] = self.degraded.get((route, pool, kind), 0) + 1
 
     def shook_hands(self, result: str) -> None:
         """A client's TLS handshake has ended like this."""

@@ -53,6 +53,7 @@ from proxy.dataplane.clients.sounding import Sounding
 from proxy.dataplane.control import Control
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.ending import Ending
+from proxy.dataplane.exchanges.rescue import hand_on
 from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.reload import Routes, follow, rewrite
@@ -204,7 +205,8 @@ class Worker:
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
         self._forged = forgeable(settings.listeners)
         self._panics &= self.pools.keys()
-        self.router = self._routes.router(settings.routes, snapshot.routes_version)
+        before, self.router = self.router, self._routes.router(settings.routes, snapshot.routes_version)
+        hand_on(before.routes, self.router.routes)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
         follow_ledger(self, settings)
         self.settings_version = snapshot.settings_version
@@ -319,6 +321,7 @@ class Worker:
             unknown_outcomes=dict(self.stats.unknown_outcomes),
             keyed=dict(self.stats.keyed),
             handshakes=dict(self.stats.handshakes),
+            degraded=dict(self.stats.degraded),
             final=final,
         )
 

@@ -135,6 +135,9 @@ def _requests(totals: Totals) -> Iterator[Metric]:
     unknown = [((pool, route), count) for (route, pool), count in totals.unknown_outcomes.items()]
     text = "Writes that may have been executed though they failed."
     yield _counter("unknown_outcomes", text, ("pool", "route"), unknown)
+    stood_in = [((route, pool, kind), count) for (route, pool, kind), count in totals.degraded.items()]
+    text = "Requests whose Pool could not serve, by what stood in for it."
+    yield _counter("degraded_answers", text, ("route", "pool", "kind"), stood_in)
     text = "Requests with an idempotency key, or without one that they need, by what they got."
     yield _counter("keyed_requests", text, ("pool", "result"), totals.keyed.items())
     yield _histogram(

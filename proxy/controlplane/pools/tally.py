@@ -92,6 +92,7 @@ class Totals:
     unknown_outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
     keyed: dict[tuple[str, str], int] = field(default_factory=dict)
     handshakes: dict[str, int] = field(default_factory=dict)
+    degraded: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def add(self, report: Report, *, alive: bool) -> None:
         """Add one worker's last Report."""
@@ -101,6 +102,7 @@ class Totals:
         _add(self.unknown_outcomes, report.unknown_outcomes)
         _add(self.keyed, report.keyed)
         _add(self.handshakes, report.handshakes)
+        _add(self.degraded, report.degraded)
         self.client_aborts += report.client_aborts
         self.log_dropped += report.log_dropped
         for names, (buckets, seconds) in report.durations.items():

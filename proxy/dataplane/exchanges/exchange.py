@@ -10,9 +10,9 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
-from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, Entry, flags_of, result_of
+from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, STOOD_IN, Entry, flags_of, result_of
 from proxy.core.chunked import last_chunk
-from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.dispatch import RELAY, Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
 from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for
 from proxy.core.http1 import RequestHead, ResponseHead
@@ -22,23 +22,27 @@ from proxy.core.settings import Redirect, RouteSettings, StaticAnswer, StatusOfW
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.exchanges.asking import Asking
 from proxy.dataplane.exchanges.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
+from proxy.dataplane.exchanges.rescue import POOL, Rescue
 from proxy.dataplane.exchanges.tunnel import run_tunnel
 from proxy.dataplane.exchanges.upload import begin_upload
 from proxy.dataplane.transport.pause import PAUSE, rest, wait
 from proxy.dataplane.writes.keyed import begin_keyed, status_of_write
 
 if TYPE_CHECKING:
+    from proxy.core.fallback import Fallback
     from proxy.core.pool import Pool
+    from proxy.core.routing import Route
     from proxy.dataplane.clients.downstream import Downstream
 
 
 class Exchange(Asking):
     """One request, from its head to the last byte of its answer."""
 
-    __slots__ = ("_answer", "_answered", "_dispatch", "_route")
+    __slots__ = ("_answer", "_answered", "_dispatch", "_rescue", "_route")
 
     _answered: Outcome
     _dispatch: Dispatch | KeyedDispatch
+    _rescue: Rescue | None
     _route: str
 
     def __init__(self, client: Downstream, request: RequestHead) -> None:
@@ -55,6 +59,7 @@ class Exchange(Asking):
         self._rewrite = worker.rewrites[route.number]
         self._enter(worker.pools[route.pool or route.choose(worker.rng)], route.settings)
         keyed = self._keyed
+        self._rescue = rescue = None if route.fallback is None else self._begin_rescue(route, route.fallback)
         self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng) if keyed is None else keyed.dispatch
         decision: Decision | Answer
         try:
@@ -63,7 +68,9 @@ class Exchange(Asking):
             decision = (
                 dispatch.start(self._started) if keyed is None else await keyed.start(self._upload, self._check_client)
             )
-            while type(decision) is not Relay:
+            while type(decision) is not Relay or (
+                rescue is not None and type(decision := self._look(rescue)) is not Relay
+            ):
                 if type(decision) is Attempt:
                     if self._reuse(decision) or await self._connect(decision):
                         if keyed is not None and (barred := await keyed.record(decision)) is not None:
@@ -79,6 +86,8 @@ class Exchange(Asking):
                 elif type(decision) is Wait:
                     await wait(self._client, decision.seconds, self._check_client)
                     decision = dispatch.resume(monotonic())
+                elif rescue is not None and (other := self._go_elsewhere(rescue, decision)) is not None:
+                    dispatch, decision = self._dispatch, other
                 else:
                     return await self._refuse(decision if keyed is None else await keyed.instead(decision))
             if keyed is not None:
@@ -112,6 +121,43 @@ class Exchange(Asking):
             self._upload = begin_upload(self._client, self._request, pool.settings)
         if pool.settings.idempotency is not None:
             self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency, route)
+
+    # When nothing can serve
+
+    def _begin_rescue(self, route: Route, policy: Fallback) -> Rescue | None:
+        """What may stand in for this request's Pool; a write with a key has a ledger that says what became of it."""
+        if self._keyed is not None:
+            return None
+        return Rescue(self._client, self._request, route, policy, self._pool)
+
+    def _look(self, rescue: Rescue) -> Decision:
+        """An answer could be passed on: whether to, or something is better."""
+        upstream, now = cast("Upstream", self._upstream), monotonic()
+        head = cast("ResponseHead", upstream.head)
+        if upstream.is_complete and head.status >= 500 and self._request.idempotent:
+            if rescue.is_better_than(head.status, now):
+                self._answer = Answer(head, upstream.pieces, upstream.trailer)
+                self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
+                self._dispatch.finish(self._answered, now)
+                self._drop_upstream()
+                return rescue.instead_of(head.status)
+        elif upstream.is_complete:
+            rescue.keep(head, upstream.pieces, now)
+        if rescue.is_elsewhere:
+            rescue.count(POOL)
+            # What stood in is told to the client, so its answer is not passed on as it is.
+            self._request.is_plain = False
+        return RELAY
+
+    def _go_elsewhere(self, rescue: Rescue, refuse: Decision | Answer) -> Decision | None:
+        """The first decision of another Pool; None where this request gets none, or may not go there."""
+        is_whole = self._upload is None or self._upload.is_whole
+        pool = rescue.go_elsewhere(cast("Refuse", refuse), self._dispatch.attempts) if is_whole else None
+        if pool is None:
+            return None
+        self._pool, self._timeouts, self._rewrite = pool, pool.settings.timeouts, rescue.rewrite()
+        self._dispatch = Dispatch(pool, self._request, self._worker.rng)
+        return self._dispatch.start(monotonic())
 
     def _judge(self) -> Decision:
         """An Attempt has ended, or its answer is there: ask what to do."""
@@ -168,7 +214,8 @@ class Exchange(Asking):
         self._upstream = self._client.upstream = None
         if self._client.record is not None:
             self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
-            self._log(status, now, self._pool.name, upstream.body_size)
+            flags = STOOD_IN if self._rescue is not None and self._rescue.is_elsewhere else ""
+            self._log(status, now, self._pool.name, upstream.body_size, flags=flags)
         upstream.release(now, reusable=self._upload is None or self._upload.is_complete)
         self._dispatch.finish(self._answered, now)
         self._count(status, now, self._pool.name)
@@ -254,6 +301,13 @@ class Exchange(Asking):
         if isinstance(refuse, Refuse):
             if refuse.executed == "unknown":
                 self._worker.stats.count_unknown(self._route, self._pool.name)
+            if self._rescue is not None:
+                self._pool = self._rescue.home
+                found = self._rescue.answer(refuse, attempts, monotonic(), close=close, exhausted=exhausted)
+                if found is not None:
+                    return await self._answer_here(
+                        found.data, found.status, self._pool.name, close=close, flags=found.flags
+                    )
             if self._answer is None:
                 answer = answers.refusal(refuse, request, attempts=attempts, close=close)
                 flags, executed = flags_of(refuse.kind, exhausted=exhausted), refuse.executed or ""
@@ -283,6 +337,8 @@ class Exchange(Asking):
 
     def _proxy_status(self) -> bytes:
         attempts, panic = self._dispatch.attempts, self._pool.panic
+        if self._rescue is not None and self._rescue.is_elsewhere:
+            return self._rescue.proxy_status(POOL, attempts, panic=panic)
         return answers.proxy_status(attempts=attempts, panic=panic) if attempts > 1 or panic else b""
 
     def _count(self, status: int, now: float, pool: str) -> None:
