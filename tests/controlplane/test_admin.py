@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,7 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "available": True,
             "reasons": [],
             "vetoes": [],
+            "sentence": "app/b0 serves",
             "since": "2023-11-14T22:13:20.000Z",
             "admin_state": "ready",
             "own_state": "ready",
@@ -85,6 +87,8 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "idle_connections": 0,
             "requests_total": 0,
             "failures_total": 0,
+            "requests_per_second": 0,
+            "failures_per_second": 0,
             "latency_ms": {"p50": None, "p99": None},
         },
     ) == await api.get(B0)
@@ -282,3 +286,10 @@ async def test_it_serves_on_a_unix_socket(stage: Stage, make: Make, tmp_path: Pa
         client.get("http://anything/livez") as answer,
     ):
         assert 200 == answer.status
+
+
+async def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    """For JSON, 98.0 is an integer."""
+    status, backend = await api.send("PATCH", B0, data=b'{"weight": 98.0}')
+
+    assert (200, "98") == (status, json.dumps(backend["weight"]))

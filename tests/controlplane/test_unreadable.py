@@ -75,3 +75,14 @@ async def test_a_request_that_was_well_said_is_answered_though_the_next_is_not(a
     writer.close()
 
     assert [b"200", b"400"] == [one.split(b" ")[1] for one in (first, second)]
+
+
+@pytest.mark.parametrize("expected", [b"nonsense", b"100-continue, x"])
+async def test_an_expectation_that_cannot_be_met_is_a_problem_too(address: tuple[str, int], expected: bytes) -> None:
+    """They are refused before the application is asked."""
+    asked = b"GET /v1/pools HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: " + expected + b"\r\n\r\n"
+
+    status, fields, body = await said_to(address, asked)
+
+    assert (417, "application/problem+json; charset=utf-8") == (status, fields["content-type"])
+    assert 417 == json.loads(body)["status"]

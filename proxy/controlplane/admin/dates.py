@@ -18,6 +18,10 @@ class Dates:
         self._wall = wall
         self._offset = wall() - monotonic()
 
+    def now(self) -> float:
+        """The monotonic clock."""
+        return self._monotonic()
+
     def iso(self, at: float) -> str:
         """ISO 8601 in UTC, with milliseconds."""
         offset = self._wall() - self._monotonic()

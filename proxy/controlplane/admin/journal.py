@@ -8,16 +8,32 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from proxy.controlplane.admin.documents import JournalDocument
+from proxy.controlplane.admin.operations import Answer, Operation, Parameter, problem
 from proxy.controlplane.admin.problems import Problem
 from proxy.controlplane.journal.journal import Journal
 from proxy.core.journal import Kind, Query
 
-PARAMETERS = ("pool", "backend", "kind", "since", "after", "limit")
 LIMIT_MAX = 1000
 """Entries in one answer."""
 ID_MAX = 2**63 - 1
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_TEXT = {"type": "string"}
+_SINCE = {
+    "anyOf": [{"type": "string", "pattern": "^[0-9]{1,9}[smhd]$"}, {"type": "string", "format": "date-time"}],
+    "examples": ["1h"],
+}
+ASKED = (
+    Parameter("pool", "Only of this pool.", _TEXT),
+    Parameter("backend", "Only of backends of this name.", _TEXT),
+    Parameter("kind", "Only of this kind.", {"type": "string", "enum": [str(kind) for kind in Kind]}),
+    Parameter("since", "From so long ago on (`90s`, `15m`, `1h`, `7d`), or from a date on.", _SINCE),
+    Parameter("after", "Only later ones than this.", {"type": "integer", "minimum": 0, "maximum": ID_MAX}),
+    Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}),
+)
+PARAMETERS = tuple(one.name for one in ASKED)
 
 
 class JournalPage:
@@ -25,6 +41,23 @@ class JournalPage:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+
+    def operations(self) -> list[Operation]:
+        """What it answers."""
+        return [
+            Operation(
+                "GET",
+                "/v1/journal",
+                self.get,
+                "What has happened.",
+                {
+                    200: Answer("The entries that were asked for, the newest last.", JournalDocument),
+                    400: problem("A parameter says something that can't be."),
+                },
+                ASKED,
+                hint="what has happened: ?pool= backend= kind= since=1h after=ID limit=100",
+            )
+        ]
 
     async def get(self, request: web.Request) -> web.Response:
         """The entries that the query asks for, the newest last."""

@@ -52,14 +52,15 @@ async def answer_with_problems(request: web.Request, handler: Handler) -> web.St
     except Problem as problem:
         response = problem.response()
     except web.HTTPException as error:
-        response = _from_aiohttp(request, error).response()
+        response = from_aiohttp(request, error).response()
     except Exception:
         log.exception("the admin API failed", extra={"fields": {"method": request.method, "path": request.path}})
         response = Problem(500, "the proxy failed to answer; its log says why").response()
     return sealed(response)
 
 
-def _from_aiohttp(request: web.Request, error: web.HTTPException) -> Problem:
+def from_aiohttp(request: web.BaseRequest, error: web.HTTPException) -> Problem:
+    """An error of aiohttp's own in our words."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return Problem(405, f"{request.method} is not for this resource; it takes {allowed}", {"Allow": allowed})

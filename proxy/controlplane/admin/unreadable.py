@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.controlplane.admin.problems import Problem
+from proxy.controlplane.admin.problems import Problem, from_aiohttp
 from proxy.logs import say
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,14 @@ class _Server(web.Server):
 
 
 class _Connection(RequestHandler):
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException):
+            # What aiohttp refuses before the application is asked: an expectation that it can't meet.
+            resp = from_aiohttp(request, resp).response()
+        return await super().finish_response(request, resp, start_time)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:

@@ -30,6 +30,7 @@ class Registry:
     def __init__(self, settings: Settings, now: float, was: Mapping[Key, BackendState] = MappingProxyType({})) -> None:
         self.settings = settings
         self.settings_version = 1
+        self.settings_since = now
         self.version = 1
         self.tally = Tally()
         self.keys: Mapping[str, KeyCounts] = {}
@@ -52,7 +53,7 @@ class Registry:
             # The same tuple tells the channels that there is nothing to send anew.
             settings = replace(settings, routes=self.settings.routes)
         records = list(self.records())
-        before, self.settings = self.pools, settings
+        before, self.settings, self.settings_since = self.pools, settings, now
         self.pools = {}
         for one in settings.pools:
             pool = before.get(one.name)

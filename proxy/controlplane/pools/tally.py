@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from operator import sub
 from typing import TypeVar
 
+from proxy.controlplane.pools.rates import Rates
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts, PoolCounts, Report
 
 Key = tuple[str, str]
@@ -130,6 +131,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.live: dict[int, Report] = {}
+        self.rates = Rates()
         self._ended = Totals()
         self._totals: Totals | None = None
         self._samples: deque[tuple[float, dict[Key, tuple[int, ...]]]] = deque(maxlen=SAMPLES)
@@ -142,6 +144,7 @@ class Tally:
         elif before is not None:
             self._ended.add_missing(before, report)
         self.live[report.worker] = report
+        self.rates.take(report)
         self._totals = None
         if not self._samples:
             self._samples.append((report.at, {}))
@@ -164,6 +167,7 @@ class Tally:
         report = self.live.pop(worker, None)
         if report is not None:
             self._ended.add(report, alive=False)
+            self.rates.lose(worker)
             self._totals = None
 
     def totals(self) -> Totals:
