@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from time import time
 from typing import Any, Protocol
 
 from proxy.controlplane.difference import Difference, difference
@@ -157,7 +158,7 @@ class Reloader:
             try:
                 return await self._carry_out(self._read)
             except Rejected as rejected:
-                self._owner.registry.reloads["failure"] += 1
+                self._note_failure()
                 say(log, logging.WARNING, "reload rejected: nothing has changed", mistakes=len(rejected.faults))
                 for fault in rejected.faults:
                     say(log, logging.WARNING, "mistake in the config", text=fault)
@@ -165,11 +166,16 @@ class Reloader:
             except NotNow:
                 raise
             except Exception:
-                self._owner.registry.reloads["failure"] += 1
+                self._note_failure()
                 raise
             finally:
                 if self._owner.ready.is_set() and not self._owner.is_stopping:
                     self._owner.notifier.ready()
+
+    def _note_failure(self) -> None:
+        registry = self._owner.registry
+        registry.reloads["failure"] += 1
+        registry.own.is_last_reload_good = False
 
     async def _carry_out(self, read: Reader) -> Json:
         clock = asyncio.get_running_loop().time
@@ -184,6 +190,7 @@ class Reloader:
         late = await self._wait(version)
         seconds = clock() - began
         registry.reloads["success"] += 1
+        registry.own.note_settings(time())
         self._log(found, seconds, late)
         timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
         return {"changed": bool(found), **timing, "late_workers": late, **found.document()}

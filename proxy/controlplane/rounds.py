@@ -39,21 +39,28 @@ class Rounds:
         self._owner = owner
         self._ticking: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
+        self._looked_at = monotonic()
+        self._lag = 0.0
         owner.registry.told = self._told
 
     def begin(self) -> None:
         """Look now, and then time and again."""
+        self._looked_at = monotonic()
         self._tick()
         self._look()
 
     def _look(self) -> None:
         self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
-        self._owner.carry_out(self._owner.registry.follow_places(monotonic()))
+        now = monotonic()
+        self._lag = max(self._lag, now - self._looked_at - LOOK)
+        self._looked_at = now
+        self._owner.carry_out(self._owner.registry.follow_places(now))
 
     def _tick(self) -> None:
         self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
         owner = self._owner
         now = monotonic()
+        owner.registry.own.loop_lag, self._lag = self._lag, 0.0
         owner.carry_out(owner.registry.tick(now))
         owner.carry_out(owner.registry.compare(now))
         for worker in owner.registry.overdue():

@@ -13,7 +13,7 @@ import os
 import random
 import signal
 from collections.abc import Iterable, Sequence
-from time import monotonic
+from time import monotonic, time
 
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.endpoint import Admin
@@ -82,6 +82,7 @@ class Supervisor:
         self.reloader = Reloader(self, read)
         self._loop = asyncio.get_running_loop()
         self.registry = Registry(settings, monotonic(), recall(settings.state_dir))
+        self.registry.own.note_settings(time())
         self._succession = Succession(self, legacy)
         self.predecessors, self.handover = self._succession.predecessors, self._succession.handover
         self._rounds = Rounds(self)
@@ -374,6 +375,7 @@ class Supervisor:
         for change in changes:
             log_change(change)
             self.switching.note(change)
+            self.registry.own.note(change)
             if change.news is not None:
                 self.fleet.tell(change.news)
         if any(change.subject in TOLD for change in changes):

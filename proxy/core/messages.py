@@ -212,6 +212,12 @@ class PoolCounts:
     """Requests that would have failed without another Attempt."""
     held: int
     panic: bool
+    holding: int = 0
+    """Requests that wait now."""
+    budget_spent: float = 0.0
+    """Retries of the last seconds, """
+    budget_allowed: float = 0.0
+    """and how many there might have been."""
 
     def plus(self, other: PoolCounts) -> PoolCounts:
         """Those of this Pool, and of one of the same name that has left, in one."""
@@ -221,6 +227,7 @@ class PoolCounts:
             budget_exhausted=self.budget_exhausted + other.budget_exhausted,
             saved=self.saved + other.saved,
             held=self.held + other.held,
+            holding=self.holding + other.holding,
         )
 
 

@@ -367,12 +367,16 @@ class Pool:
         group = next(one for one in self.groups if backend in one.backends)
         return [] if group.share else [Unavailable.STANDBY]
 
-    def counts(self) -> PoolCounts:
+    def counts(self, now: float = -inf) -> PoolCounts:
         """The totals for a Report."""
+        spent, allowed = self.budget.standing(now)
         return PoolCounts(
             retries=dict(self.retries),
             budget_exhausted=self.budget.exhausted_total,
             saved=self.saved,
             held=self.held,
             panic=self.panic,
+            holding=self.holding,
+            budget_spent=spent,
+            budget_allowed=allowed,
         )

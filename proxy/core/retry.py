@@ -191,6 +191,12 @@ class RetryBudget:
         self._retries[self._slot] += 1
         return True
 
+    def standing(self, now: float) -> tuple[float, float]:
+        """The retries of the last seconds, and how many there might have been."""
+        if now >= self._slot_ends:
+            self._turn(now)
+        return float(sum(self._retries)), self._allowed()
+
     def _allowed(self) -> float:
         oldest = (self._slot + 1) % (BUDGET_WINDOW + 1)
         return self.share * (sum(self._requests) - self._requests[oldest]) + self.reserve

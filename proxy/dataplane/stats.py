@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Any
 
 from proxy.core.messages import DURATION_BUCKETS
+from proxy.core.naming import Names
 
 METHODS = {
     method: method.decode() for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE")
@@ -84,6 +86,27 @@ class Stats:
     def shook_hands(self, result: str) -> None:
         """A client's TLS handshake has ended like this."""
         self.handshakes[result] = self.handshakes.get(result, 0) + 1
+
+    def has_gone(self, names: Names) -> bool:
+        """Whether anything is counted here under a name that is no more."""
+        return any(table.keys() != kept.keys() for table, kept in self._kept(names))
+
+    def forget_gone(self, names: Names) -> None:
+        """Count no longer what bears another name; whoever sums has been told its totals."""
+        for table, kept in self._kept(names):
+            table.clear()
+            table.update(kept)
+
+    def _kept(self, names: Names) -> list[tuple[dict[Any, Any], dict[Any, Any]]]:
+        """Each table, and what is to stay of it."""
+        known = names.has_traffic
+        return [
+            (self._series, {key: one for key, one in self._series.items() if known(key[0], key[1])}),
+            (self.unknown_outcomes, {key: n for key, n in self.unknown_outcomes.items() if known(*key)}),
+            (self.degraded, {key: n for key, n in self.degraded.items() if known(key[0], key[1])}),
+            (self.keyed, {key: n for key, n in self.keyed.items() if key[0] in names.pools}),
+            (self.turned_away, {key: n for key, n in self.turned_away.items() if key[0] in names.listeners}),
+        ]
 
     def requests(self) -> dict[tuple[str, str, str, int], int]:
         """By route, pool, method and status."""

@@ -57,6 +57,7 @@ from proxy.dataplane.exchanges.rescue import hand_on
 from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.reload import Routes, follow, rewrite
+from proxy.dataplane.reporting import forget_gone, report_of
 from proxy.dataplane.stats import Stats
 from proxy.dataplane.transport.outbox import Outbox
 from proxy.dataplane.writes.delivery import Delivery, follow_ledger
@@ -208,6 +209,7 @@ class Worker:
         before, self.router = self.router, self._routes.router(settings.routes, snapshot.routes_version)
         hand_on(before.routes, self.router.routes)
         self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
+        forget_gone(self, settings, now)
         follow_ledger(self, settings)
         self.settings_version = snapshot.settings_version
         self._open_doors()
@@ -298,32 +300,7 @@ class Worker:
     def report(self, now: float, *, final: bool = False) -> Report:
         """All counters of this worker."""
         lag, self._loop_lag = self._loop_lag, 0.0
-        self.departed.settle(now, self.pools)
-        backends = {b.key: b.counts(len(self.idle[b])) for p in self.pools.values() for b in p.backends}
-        pools = {pool.name: pool.counts() for pool in self.pools.values()}
-        self.departed.add_to(backends, pools)
-        return Report(
-            worker=self.number,
-            pid=os.getpid(),
-            at=now,
-            snapshot_version=self.snapshot_version,
-            connections=len(self.connections),
-            loop_lag=lag,
-            tasks=len(asyncio.all_tasks(self.loop)),
-            requests=self.stats.requests(),
-            durations=self.stats.durations(),
-            backends=backends,
-            pools=pools,
-            refused=dict(self.stats.refused),
-            client_aborts=self.stats.client_aborts,
-            turned_away=dict(self.stats.turned_away),
-            log_dropped=self.access_log.dropped if self.access_log is not None else 0,
-            unknown_outcomes=dict(self.stats.unknown_outcomes),
-            keyed=dict(self.stats.keyed),
-            handshakes=dict(self.stats.handshakes),
-            degraded=dict(self.stats.degraded),
-            final=final,
-        )
+        return report_of(self, now, lag, final=final)
 
     # The end
 

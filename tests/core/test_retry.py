@@ -251,6 +251,14 @@ def test_a_long_silence_makes_it_as_new() -> None:
     assert 10 == granted(one, 1e7)
 
 
+def test_it_tells_how_much_of_it_is_spent_also_when_nobody_has_asked_for_long() -> None:
+    one = budget(least=10.0)
+    granted(one, 0.0, asked=30)
+
+    assert (30.0, 100.0) == one.standing(0.5)
+    assert (0.0, 100.0) == one.standing(20.0)
+
+
 def test_what_it_refuses_is_counted() -> None:
     one = budget()
 

@@ -1,6 +1,9 @@
 """Promises of `proxy.dataplane.stats`."""
 
+from dataclasses import replace
+
 from proxy.core.messages import DURATION_BUCKETS
+from proxy.core.naming import Names
 from proxy.dataplane.stats import Stats
 
 
@@ -44,3 +47,32 @@ def test_refusals_are_counted_by_status() -> None:
     stats.refuse(431)
 
     assert {"400": 2, "431": 1} == stats.refused
+
+
+def names(**changes: object) -> Names:
+    return replace(Names({"web"}, {"app"}, {("app", "one")}, {"main"}), **changes)
+
+
+def test_what_is_counted_under_a_name_that_is_gone_is_forgotten_when_it_has_been_told() -> None:
+    stats = Stats()
+    stats.count("web", "app", b"GET", 200, 0.1)
+    stats.count("web", "", b"GET", 200, 0.1)
+    stats.count("old", "app", b"GET", 200, 0.1)
+    stats.count_unknown("web", "old")
+    stats.count_keyed("old", "fresh")
+    stats.turn_away("old", "full")
+    stats.turn_away("main", "full")
+
+    assert stats.has_gone(names())
+    stats.forget_gone(names())
+
+    assert not stats.has_gone(names())
+    assert {("web", "app", "GET", 200): 1, ("web", "", "GET", 200): 1} == stats.requests()
+    assert ({}, {}, {("main", "full"): 1}) == (stats.unknown_outcomes, stats.keyed, stats.turned_away)
+
+
+def test_nothing_is_forgotten_while_all_names_are_known() -> None:
+    stats = Stats()
+    stats.count("web", "app", b"GET", 200, 0.1)
+
+    assert not stats.has_gone(names())

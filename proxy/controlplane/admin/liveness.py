@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
-from proxy.controlplane.admin.metrics import metrics_registry
+from proxy.controlplane.admin.metrics import metrics_page
 from proxy.controlplane.admin.operations import Answer, Control, Operation, problem
 from proxy.controlplane.admin.problems import Problem
 
@@ -20,7 +19,7 @@ class Liveness:
 
     def operations(self) -> list[Operation]:
         """What it answers."""
-        page = metrics_registry(self._control.registry, self._control.restarts)
+        page = metrics_page(self._control.registry, self._control.restarts)
         not_ready = problem("It starts, it drains, or no worker serves.")
         return [
             Operation(
@@ -42,7 +41,7 @@ class Liveness:
             Operation(
                 "GET",
                 "/metrics",
-                make_aiohttp_handler(page),
+                page.answer,
                 "Everything that is counted, as Prometheus reads it.",
                 {200: Answer("The metrics.", media_type=TEXT)},
                 hint="for Prometheus",

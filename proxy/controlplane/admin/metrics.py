@@ -1,135 +1,47 @@
-"""The metrics page: the workers' Reports, summed, and the supervisor's own knowledge, as Prometheus reads them.
+"""The metrics: the workers' Reports, summed, and the supervisor's own knowledge.
 
-prometheus-client does names, escaping and formats; it keeps no number of ours, so nothing here can drift from the API.
+It keeps no number of its own, so nothing here can drift from the API. How the numbers become text is `exposition`;
+`docs/observability.md` has the table of all of them, which a test compares with this file.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from functools import partial
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from proxy import __version__
+from proxy.controlplane.admin.exposition import Family, Page, Row
+from proxy.controlplane.admin.standing import standing
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.tally import Histogram, Totals
 from proxy.controlplane.probing.expiry import expiries
-from proxy.core.breaker import BreakerState
-from proxy.core.messages import DURATION_BUCKETS
-from proxy.core.model import Unavailable
 
-BOUNDS = (*map(floatToGoString, DURATION_BUCKETS), "+Inf")
 BACKEND = ("pool", "backend")
 KEYS = ("pool", "state")
 CERTIFICATE = ("listener", "pool", "certificate")
 KEY_STATES = ("kept", "running", "unknown", "queued")
-
-Row = tuple[Sequence[str], float]
-"""Label values and the number."""
+SUPERVISOR = "supervisor"
 
 
-class Metrics(Collector):
-    """Collects on each scrape what `registry` knows then."""
-
-    def __init__(self, registry: Registry, restarts: Callable[[], int]) -> None:
-        self._registry = registry
-        self._restarts = restarts
-
-    def collect(self) -> Iterator[Metric]:
-        """All metrics of the project."""
-        totals = self._registry.tally.totals()
-        yield from _requests(totals)
-        yield from _backend_traffic(totals)
-        yield from _pools(totals)
-        yield from self._backends()
-        yield from self._workers(totals)
-
-    def _backends(self) -> Iterator[Metric]:
-        records = list(self._registry.records())
-        pools = self._registry.pools.items()
-        available = [(r.key, not r.reasons) for r in records]
-        yield _gauge("backend_available", "1 where a Backend serves.", BACKEND, available)
-        vetoes = [((*r.key, reason), reason in r.reasons) for r in records for reason in Unavailable]
-        yield _gauge(
-            "backend_unavailable", "1 for each reason why a Backend does not serve.", (*BACKEND, "reason"), vetoes
-        )
-        weights = [(r.key, r.weight) for r in records]
-        yield _gauge("backend_weight", "Weight in force.", BACKEND, weights)
-        states = [((*r.key, state), r.breaker().state is state) for r in records for state in BreakerState]
-        yield _gauge(
-            "breaker_state", "1 for the Breaker's state; open in any worker is open.", (*BACKEND, "state"), states
-        )
-        probes = {r.key: (r.probes_passed, r.probes_failed) for r in records} | self._registry.past_probes
-        results = [
-            ((*key, result), number)
-            for key, numbers in probes.items()
-            for result, number in zip(("success", "failure"), numbers, strict=True)
-        ]
-        yield _counter("probes", "Probes by result.", (*BACKEND, "result"), results)
-        counts = self._registry.keys.items()
-        keys = [((pool, state), getattr(one, state)) for pool, one in counts for state in KEY_STATES]
-        yield _gauge("idempotency_keys", "Keys in the ledger: all that are kept, and the open ones.", KEYS, keys)
-        sizes = [((pool,), one.queue_bytes) for pool, one in counts]
-        yield _gauge("queued_bytes", "Size of the writes that wait for a Backend.", ("pool",), sizes)
-        ages = [((pool,), one.queue_oldest) for pool, one in counts]
-        yield _gauge("queue_oldest_seconds", "Age of the oldest write that waits for a Backend.", ("pool",), ages)
-        panics = [((name,), pool.panic) for name, pool in pools]
-        degraded = [((name,), bool(pool.governor.degraded)) for name, pool in pools]
-        yield _gauge(
-            "pool_degraded", "1 while most Backends do badly alike: no one of them is to blame.", ("pool",), degraded
-        )
-        yield _gauge("pool_panic", "1 while too few Backends are well to believe the verdicts.", ("pool",), panics)
-
-    def _workers(self, totals: Totals) -> Iterator[Metric]:
-        live = self._registry.tally.live
-        lags = [((_worker(worker),), report.loop_lag) for worker, report in live.items()]
-        yield _gauge(
-            "event_loop_lag_seconds", "Longest delay of a worker's loop in its last Report.", ("worker",), lags
-        )
-        connections = [((_worker(worker),), report.connections) for worker, report in live.items()]
-        yield _gauge("client_connections", "Client connections.", ("worker",), connections)
-        tasks = [((str(worker),), report.tasks) for worker, report in live.items()]
-        yield _gauge("worker_tasks", "Tasks of a worker's loop.", ("worker",), tasks)
-        refused = [((code,), count) for code, count in totals.refused.items()]
-        yield _counter("refused_messages", "Client messages that were refused.", ("code",), refused)
-        yield _counter(
-            "client_aborts", "Clients that left before their answer was whole.", (), [((), totals.client_aborts)]
-        )
-        yield _counter(
-            "refused_connections",
-            "Client connections that were closed without being served.",
-            ("listener", "reason"),
-            totals.turned_away.items(),
-        )
-        dropped = [((), totals.log_dropped)]
-        yield _counter("access_log_dropped_lines", "Lines of the access log that were lost.", (), dropped)
-        yield _counter("worker_restarts", "Workers that died and were replaced.", (), [((), self._restarts())])
-        handshakes = [((result,), count) for result, count in totals.handshakes.items()]
-        yield _counter("tls_handshakes", "Clients' TLS handshakes by result.", ("result",), handshakes)
-        expiry = expiries(self._registry.settings).items()
-        yield _gauge(
-            "tls_certificate_not_after_seconds",
-            "Unix time at which a certificate of ours expires.",
-            CERTIFICATE,
-            expiry,
-        )
-        reloads = [((result,), count) for result, count in self._registry.reloads.items()]
-        yield _counter("config_reloads", "Reloads of the config by result.", ("result",), reloads)
-        build = [((__version__, platform.python_version()), 1)]
-        yield _gauge("build_info", "1, with the versions as labels.", ("version", "python"), build)
+def metrics_page(registry: Registry, restarts: Callable[[], int]) -> Page:
+    """What the metrics page serves: ours and the supervisor process's own numbers."""
+    return Page(partial(_reported, registry), partial(standing, registry), partial(_own, registry, restarts), _process)
 
 
-def _worker(number: int) -> str:
-    """Its number; of one from before a replacement or a takeover, its process id."""
-    return str(number) if number >= 0 else f"pid {-number}"
+def _reported(registry: Registry) -> Iterator[Family]:
+    """What the workers' Reports say, summed."""
+    totals = registry.tally.totals()
+    yield from _requests(totals)
+    yield from _backend_traffic(totals)
+    yield from _pools(totals)
+    yield from _workers(registry, totals)
 
 
-def _requests(totals: Totals) -> Iterator[Metric]:
+def _requests(totals: Totals) -> Iterator[Family]:
     requests = [((*names, str(code)), count) for (*names, code), count in totals.requests.items()]
     yield _counter("requests", "Requests that were answered.", ("route", "pool", "method", "code"), requests)
     unknown = [((pool, route), count) for (route, pool), count in totals.unknown_outcomes.items()]
@@ -145,7 +57,7 @@ def _requests(totals: Totals) -> Iterator[Metric]:
     )
 
 
-def _backend_traffic(totals: Totals) -> Iterator[Metric]:
+def _backend_traffic(totals: Totals) -> Iterator[Family]:
     backends = totals.backends.items()
     durations = [(key, one.durations) for key, one in backends]
     yield _histogram("backend_request_duration_seconds", "Attempts, to the last byte.", BACKEND, durations)
@@ -158,7 +70,7 @@ def _backend_traffic(totals: Totals) -> Iterator[Metric]:
     yield _counter("breaker_transitions", "Changes of Breakers by the state entered.", (*BACKEND, "state"), entered)
 
 
-def _pools(totals: Totals) -> Iterator[Metric]:
+def _pools(totals: Totals) -> Iterator[Family]:
     pools = totals.pools.items()
     retries = [((pool, *names), count) for pool, one in pools for names, count in one.retries.items()]
     yield _counter("retries", "Attempts after the first.", ("pool", "reason", "result"), retries)
@@ -168,33 +80,85 @@ def _pools(totals: Totals) -> Iterator[Metric]:
         ("held_requests", "Requests that waited for a Backend.", "held"),
     ):
         yield _counter(name, text, ("pool",), [((pool,), getattr(one, attribute)) for pool, one in pools])
+    used = [((pool,), one.budget_used) for pool, one in pools]
+    yield _gauge("retry_budget_used_ratio", "Share of the retry budget that the last 10 s took.", ("pool",), used)
+    waiting = [((pool,), one.holding) for pool, one in pools]
+    yield _gauge("waiting_requests", "Requests that wait for a Backend now.", ("pool",), waiting)
 
 
-def _counter(name: str, text: str, labels: Sequence[str], rows: Iterable[Row]) -> Metric:
-    family = CounterMetricFamily(f"failover_{name}", text, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, number)
-    return family
+def _workers(registry: Registry, totals: Totals) -> Iterator[Family]:
+    live = registry.tally.live
+    lags = [((_worker(worker),), report.loop_lag) for worker, report in live.items()]
+    lags.append(((SUPERVISOR,), registry.own.loop_lag))
+    text = "Longest delay of the loop of a worker, or of the supervisor, in the last second."
+    yield _gauge("event_loop_lag_seconds", text, ("worker",), lags)
+    connections = [((_worker(worker),), report.connections) for worker, report in live.items()]
+    yield _gauge("client_connections", "Client connections.", ("worker",), connections)
+    tasks = [((_worker(worker),), report.tasks) for worker, report in live.items()]
+    yield _gauge("worker_tasks", "Tasks of a worker's loop.", ("worker",), tasks)
+    refused = [((code,), count) for code, count in totals.refused.items()]
+    yield _counter("refused_messages", "Client messages that were refused.", ("code",), refused)
+    yield _counter(
+        "client_aborts", "Clients that left before their answer was whole.", (), [((), totals.client_aborts)]
+    )
+    text = "Client connections that were closed without being served."
+    yield _counter("refused_connections", text, ("listener", "reason"), totals.turned_away.items())
+    dropped = [((), totals.log_dropped)]
+    yield _counter("access_log_dropped_lines", "Lines of the access log that were lost.", (), dropped)
+    handshakes = [((result,), count) for result, count in totals.handshakes.items()]
+    yield _counter("tls_handshakes", "Clients' TLS handshakes by result.", ("result",), handshakes)
 
 
-def _gauge(name: str, text: str, labels: Sequence[str], rows: Iterable[Row]) -> Metric:
-    family = GaugeMetricFamily(f"failover_{name}", text, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, float(number))
-    return family
+def _own(registry: Registry, restarts: Callable[[], int]) -> Iterator[Family]:
+    """What the supervisor itself has counted and knows."""
+    own = registry.own
+    yield _counter("ejections", "Ejections of a Backend that did worse than its peers.", BACKEND, own.ejections.items())
+    text = "Switches of an active-passive Pool to another Backend, by cause."
+    yield _counter("switches", text, ("pool", "cause"), own.switches.items())
+    yield from _ledger(registry)
+    yield _counter("worker_restarts", "Workers that died and were replaced.", (), [((), restarts())])
+    expiry = expiries(registry.settings).items()
+    text = "Unix time at which a certificate of ours expires."
+    yield _gauge("tls_certificate_not_after_seconds", text, CERTIFICATE, expiry)
+    reloads = [((result,), count) for result, count in registry.reloads.items()]
+    yield _counter("config_reloads", "Reloads of the config by result.", ("result",), reloads)
+    good = [((), own.is_last_reload_good)]
+    yield _gauge("config_last_reload_successful", "1 unless the last reload was refused.", (), good)
+    text = "Unix time at which the config in force was read."
+    yield _gauge("config_last_reload_success_timestamp_seconds", text, (), [((), own.reloaded_at)])
+    build = [((__version__, platform.python_version()), 1)]
+    yield _gauge("build_info", "1, with the versions as labels.", ("version", "python"), build)
 
 
-def _histogram(name: str, text: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], Histogram]]) -> Metric:
-    family = HistogramMetricFamily(f"failover_{name}", text, labels=labels)
-    for values, histogram in rows:
-        buckets = list(zip(BOUNDS, accumulate(map(float, histogram.buckets)), strict=True))
-        family.add_metric(values, buckets, histogram.seconds)
-    return family
+def _ledger(registry: Registry) -> Iterator[Family]:
+    counts = registry.keys.items()
+    keys = [((pool, state), getattr(one, state)) for pool, one in counts for state in KEY_STATES]
+    yield _gauge("idempotency_keys", "Keys in the ledger: all that are kept, and the open ones.", KEYS, keys)
+    sizes = [((pool,), one.queue_bytes) for pool, one in counts]
+    yield _gauge("queued_bytes", "Size of the writes that wait for a Backend.", ("pool",), sizes)
+    ages = [((pool,), one.queue_oldest) for pool, one in counts]
+    yield _gauge("queue_oldest_seconds", "Age of the oldest write that waits for a Backend.", ("pool",), ages)
 
 
-def metrics_registry(registry: Registry, restarts: Callable[[], int]) -> CollectorRegistry:
-    """What the metrics page serves: ours and the supervisor process's own numbers."""
-    page = CollectorRegistry()
-    page.register(Metrics(registry, restarts))
-    ProcessCollector(registry=page)
-    return page
+def _worker(number: int) -> str:
+    """Its number; of one from before a replacement or a takeover, its process id."""
+    return str(number) if number >= 0 else f"pid {-number}"
+
+
+def _process() -> Iterator[Family]:
+    """The supervisor's process: processor time, memory, descriptors."""
+    for metric in ProcessCollector(registry=CollectorRegistry()).collect():
+        samples = [((), sample.value) for sample in metric.samples]
+        yield Family(metric.type, metric.name, metric.documentation, (), samples)
+
+
+def _counter(name: str, text: str, labels: Sequence[str], rows: Iterable[Row]) -> Family:
+    return Family("counter", f"failover_{name}", text, labels, list(rows))
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], rows: Iterable[Row]) -> Family:
+    return Family("gauge", f"failover_{name}", text, labels, list(rows))
+
+
+def _histogram(name: str, text: str, labels: Sequence[str], rows: Iterable[tuple[Sequence[str], Histogram]]) -> Family:
+    return Family("histogram", f"failover_{name}", text, labels, list(rows))

@@ -17,6 +17,8 @@ from proxy.core.settings import BackendSettings, PoolSettings
 from proxy.core.tiers import Place, place_of, spread
 from proxy.core.word import BackendWord
 
+WANTED = frozenset({*ADMIN_VETOES.values(), Unavailable.STANDBY, Unavailable.FULL, Unavailable.UNCHECKED})
+"""Reasons that are no outage."""
 _RANK = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
@@ -61,6 +63,8 @@ class BackendRecord:
         self.probes_failed = 0
         self.vetoes: dict[Unavailable, float] = {}
         """Why it gets no new request, and since when."""
+        self.outages = 0
+        """How often it went out, and not because a person or another Backend's turn wanted it."""
         self.since = now
         """When `vetoes` last became empty or stopped being so."""
 
@@ -200,6 +204,20 @@ class PoolRecord:
         return sum(not record.reasons for record in self.backends.values())
 
     @property
+    def is_on_standby(self) -> bool:
+        """Whether one serves that should stand by: in an active-passive Pool another than the first in line."""
+        place = self.governor.place
+        if place is not None:
+            return place.active not in (place.line[0], None)
+        first = min(one.settings.tier for one in self.backends.values())
+        return any(one.settings.tier > first and not one.reasons for one in self.backends.values())
+
+    @property
+    def is_switch_pending(self) -> bool:
+        """Whether a switch waits for a person."""
+        return self.governor.place is not None and self.governor.place.pending is not None
+
+    @property
     def panic(self) -> bool:
         """Whether any worker ignores verdicts because too few Backends are well."""
         return any(self.panics.values())
@@ -214,6 +232,7 @@ class PoolRecord:
                 reasons.append(Unavailable.STANDBY)
             if bool(reasons) != bool(record.vetoes):
                 record.since = now
+            record.outages += not WANTED.issuperset(reasons) and WANTED.issuperset(record.vetoes)
             record.vetoes = {reason: record.vetoes.get(reason, now) for reason in reasons}
 
     def _shares(self, vetoes: dict[Key, list[Unavailable]]) -> dict[Place, float]:

@@ -12,11 +12,13 @@ from types import MappingProxyType
 
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.governor import Told
+from proxy.controlplane.pools.own import OwnCounts
 from proxy.controlplane.pools.records import BackendRecord, BreakerView, PoolRecord
-from proxy.controlplane.pools.tally import Key, Tally
+from proxy.controlplane.pools.tally import Key, Tally, forget_oldest
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState, BackendState, BreakerNews, PoolNews, Report, Snapshot
+from proxy.core.naming import names_of
 from proxy.core.settings import Settings
 from proxy.ledger.upkeep import KeyCounts
 
@@ -35,6 +37,7 @@ class Registry:
         self.tally = Tally()
         self.keys: Mapping[str, KeyCounts] = {}
         self.pools = {pool.name: PoolRecord(pool, now, was) for pool in settings.pools}
+        self.own = OwnCounts()
         self.reloads: dict[str, int] = {"success": 0, "failure": 0}
         self.told: Callable[[], Collection[int]] = tuple
         """The workers that act on Snapshots now: whoever leads them says."""
@@ -63,22 +66,32 @@ class Registry:
                 pool.obey(one, now)
             self.pools[one.name] = pool
         self._keep_probes(records)
+        self.forget_gone()
         self.version += 1
         self.settings_version += 1
         # Whatever follows is in the same Snapshot.
         for pool in self.pools.values():
             pool.review(self.tally, now, Told(self.told(), self.version))
 
+    def forget_gone(self) -> None:
+        """Bound what is kept of names that the settings do not bear."""
+        names = names_of(self.settings, (route.name for route in self.settings.routes))
+        self.tally.forget(names)
+        self.own.forget(names)
+        forget_oldest(self.past_probes, names.backends.__contains__)
+
     def _keep_probes(self, before: list[BackendRecord]) -> None:
-        """Probes that were counted stay with the name, whether anybody bears it or not."""
+        """Probes and outages that were counted stay with the name, whether anybody bears it or not."""
         after = {record.key: record for record in self.records()}
         for old in before:
             if after.get(old.key) is not old:
                 self.past_probes[old.key] = (old.probes_passed, old.probes_failed)
+                self.own.past_outages[old.key] = old.outages
         for key in self.past_probes.keys() & after.keys():
             passed, failed = self.past_probes.pop(key)
             after[key].probes_passed += passed
             after[key].probes_failed += failed
+            after[key].outages += self.own.past_outages.pop(key, 0)
 
     def take_keys(self, keys: Mapping[str, KeyCounts]) -> None:
         """The ledger holds so many keys, by Pool."""

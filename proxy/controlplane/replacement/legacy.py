@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from proxy.controlplane.listeners.sockets import BoundListener
+from proxy.controlplane.pools.own import OwnCounts
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.tally import Key, Totals
 from proxy.core.messages import BackendState, BreakerNews, Report
@@ -36,6 +37,7 @@ class KnownBackend:
     state: BackendState
     probes_passed: int = 0
     probes_failed: int = 0
+    outages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Legacy:
     ended: Totals = field(default_factory=Totals)
     """What workers had counted that live no more."""
     restarts: int = 0
+    own: OwnCounts = field(default_factory=OwnCounts)
     reloads: dict[str, int] = field(default_factory=dict)
     past_probes: dict[Key, tuple[int, int]] = field(default_factory=dict)
     """Of Backends that a reload has removed."""
@@ -81,13 +84,16 @@ def bequeath(registry: Registry) -> Legacy:
     tally = registry.tally
     return Legacy(
         backends={
-            one.key: KnownBackend(str(one.settings.address), one.state, one.probes_passed, one.probes_failed)
+            one.key: KnownBackend(
+                str(one.settings.address), one.state, one.probes_passed, one.probes_failed, one.outages
+            )
             for one in registry.records()
         },
         openings=tuple(registry.openings()),
         reports={report.pid: report for report in tally.live.values()},
         ended=tally.ended,
         reloads=dict(registry.reloads),
+        own=registry.own,
         past_probes=dict(registry.past_probes),
     )
 
@@ -100,6 +106,7 @@ def inherit(registry: Registry, legacy: Legacy, now: float) -> None:
             continue
         record.admin, record.weight_override = known.state.admin, known.state.weight
         record.probes_passed, record.probes_failed = known.probes_passed, known.probes_failed
+        record.outages = known.outages
         if known.address == str(record.settings.address):
             record.health.state = known.state.health
             record.readmitted_at = known.state.readmitted_at
@@ -113,6 +120,8 @@ def inherit(registry: Registry, legacy: Legacy, now: float) -> None:
         registry.tally.take(of_predecessor(report))
     registry.reloads |= legacy.reloads
     registry.past_probes |= legacy.past_probes
+    registry.own = replace(legacy.own, reloaded_at=registry.own.reloaded_at, is_last_reload_good=True)
+    registry.forget_gone()
     registry.refresh(now)
 
 
