@@ -6,7 +6,7 @@ import asyncio
 import signal
 from typing import Any
 
-from tests.e2e.client import Client
+from tests.e2e.client import PATIENCE, Client
 from tests.e2e.load import Load
 from tests.e2e.long import LongLived, long_backend, routes
 from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig, until
@@ -52,7 +52,14 @@ async def test_twenty_reloads_under_load_cost_nothing(rig: Rig) -> None:
     assert [] == went_back(history)
     assert RELOADS == await proxy.admin.counter("failover_config_reloads_total", result="success")
     assert 0 == await proxy.admin.counter("failover_worker_restarts_total")
-    assert 0 == await proxy.admin.counter("failover_backend_in_flight")
+    await nothing_in_flight(proxy)
+
+
+async def nothing_in_flight(proxy: Proxy) -> None:
+    """As the next Reports say: the last ones may be from just before the end of what was under way."""
+    async with asyncio.timeout(PATIENCE):
+        while await proxy.admin.counter("failover_backend_in_flight"):
+            await asyncio.sleep(0.05)
 
 
 async def test_what_is_under_way_on_a_route_that_is_removed_goes_on_to_its_end(rig: Rig) -> None:
