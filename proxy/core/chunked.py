@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]{0,128})?\Z")
+_CHUNK_BEGINS = re.compile(rb"([0-9A-Fa-f]{1,16}+)(?:;[\t\x20-\x7e\x80-\xff]{0,128}+)?+\r\n")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t\x20-\x7e\x80-\xff]*\Z")
 _LONGEST_LINE = 256
 _LONGEST_TRAILER = 8192
@@ -43,7 +44,7 @@ class ChunkedDecoder:
         """The pieces of the body in `data`. Raises ChunkError at the first byte that does not fit."""
         pieces: list[bytes] = []
         buffer = self._buffer + data if self._buffer else data
-        position = 0
+        position = 0 if self._left or self._in_trailer else self._take_whole_chunks(buffer, pieces)
         while not self.is_complete:
             if self._left > 2:
                 piece = buffer[position : position + self._left - 2]
@@ -68,6 +69,18 @@ class ChunkedDecoder:
                 position = line_end + 2
         self._keep(buffer[position:])
         return pieces
+
+    def _take_whole_chunks(self, buffer: bytes, pieces: list[bytes]) -> int:
+        """Take the chunks that are here from their first byte to their last, as most are; where they end."""
+        position = 0
+        while (begin := _CHUNK_BEGINS.match(buffer, position)) is not None:
+            start = begin.end()
+            end = start + int(begin[1], 16)
+            if end == start or buffer[end : end + 2] != b"\r\n":
+                break
+            pieces.append(buffer[start:end])
+            position = end + 2
+        return position
 
     def _keep(self, left: bytes) -> None:
         if self.is_complete:

@@ -200,3 +200,17 @@ def with_nominated(cuts: list[Cut], lowered: bytes, names: set[bytes]) -> list[C
     """The cuts and those of the fields that `Connection` names."""
     more = [(m.start(), m.end()) for m in ALL_FIELDS.finditer(lowered) if m[1] in names]
     return sorted({*cuts, *more})
+
+
+def origin_form(method: bytes, target: bytes, authority: bytes) -> tuple[bytes, bool]:
+    """A target that is not a path, as one, and whether it came in absolute form (RFC 9112, section 3.2)."""
+    if target == b"*" and method == b"OPTIONS":
+        return target, False
+    match = ABSOLUTE_TARGET.fullmatch(target)
+    if match is None:
+        raise RequestError(400, "the request's target is not valid")
+    if match[1].lower() != authority or not match[1]:
+        raise RequestError(400, "the target's authority is not the Host field's")
+    if not match[2] and method == b"OPTIONS":
+        return b"*", True
+    return match[2] if match[2][:1] == b"/" else b"/" + match[2], True

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import httptools
 
 from proxy.core.grammar import (
-    ABSOLUTE_TARGET,
     ALL_FIELDS,
     ANY_METHOD,
     BODILESS,
@@ -36,11 +35,12 @@ from proxy.core.grammar import (
     may_tunnel,
     nominated,
     options_of,
+    origin_form,
     request_line,
     response_length,
     with_nominated,
 )
-from proxy.core.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST
+from proxy.core.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST, is_close
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, RequestError, ResponseError
@@ -96,16 +96,32 @@ class RequestHead:
             self._read(head, limits)
         else:
             self.is_plain = self.is_keep_alive = True
-            self.method, self.target, self.path, host, connection = match.groups()
+            self.method, self.target, self.path, host, connection, _, length, after = match.groups()
             self.authority = host.lower()
             self.minor = 1
             self.cuts: list[Cut] = []
             if connection is not None:
                 start, end = match.span(5)
                 self.cuts.append((start - 1, end - 1))
+                self.is_plain = self.is_keep_alive = not is_close(connection)
+            if length is not None:
+                self._take_length(match, length, after)
         self.idempotent = self.method in IDEMPOTENT
         if not is_host(self.authority) and (self.authority or self.minor):
             raise RequestError(400, "the Host field is not a valid host")
+
+    def _take_length(self, match: re.Match[bytes], length: bytes, connection: bytes | None) -> None:
+        """The Content-Length of a plain head, and a Connection field after it: whatever has a body is framed by us."""
+        self.is_plain = False
+        if connection is not None:
+            self.is_keep_alive = not is_close(connection)
+        self.body = COUNTED
+        self.has_body = True
+        self.length = int(length)
+        for group in (6, 8):
+            start, end = match.span(group)
+            if end > 0:
+                self.cuts.append((start - 1, end - 1))
 
     def _read(self, head: bytes, limits: Limits) -> None:
         """The long way: llhttp, then the rules that it does not have."""
@@ -125,7 +141,9 @@ class RequestHead:
         self.is_keep_alive = self.minor == 1
         self.cuts = []
         self._scan(self.lowered)
-        self.path = self.target.partition(b"?")[0] if self.target.startswith(b"/") else self._other_target()
+        if not self.target.startswith(b"/"):
+            self.target, self.is_absolute = origin_form(self.method, self.target, self.authority)
+        self.path = self.target.partition(b"?")[0]
 
     @property
     def lowered(self) -> bytes:
@@ -212,23 +230,6 @@ class RequestHead:
         if names:
             self.cuts = with_nominated(self.cuts, self.lowered, names)
 
-    def _other_target(self) -> bytes:
-        """The path of a target that is not in origin form; the target becomes so (RFC 9112, section 3.2)."""
-        target = self.target
-        if target == b"*" and self.method == b"OPTIONS":
-            return target
-        match = ABSOLUTE_TARGET.fullmatch(target)
-        if match is None:
-            raise RequestError(400, "the request's target is not valid")
-        if match[1].lower() != self.authority or not match[1]:
-            raise RequestError(400, "the target's authority is not the Host field's")
-        self.is_absolute = True
-        if not match[2] and self.method == b"OPTIONS":
-            self.target = b"*"
-        else:
-            self.target = match[2] if match[2][:1] == b"/" else b"/" + match[2]
-        return self.target.partition(b"?")[0]
-
     # Asking
 
     @property
@@ -238,10 +239,8 @@ class RequestHead:
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of a field whose name is given in lower case; None where there is none."""
-        for match in ALL_FIELDS.finditer(self.lowered):
-            if match[1] == name:
-                return self.head[match.start(2) : match.end(2)].rstrip(b" \t")
-        return None
+        found = self.fields(name)
+        return found[0] if found else None
 
     def fields(self, name: bytes) -> list[bytes]:
         """All values of a field whose name is given in lower case, in order."""
@@ -269,7 +268,7 @@ class RequestHead:
 
 
 class ResponseHead:
-    """One response's head from a Backend, checked. `is_plain`: a counted HTTP/1.1 answer with at most keep-alive."""
+    """One response's head from a Backend, checked. `is_plain`: a counted HTTP/1.1 answer; nothing in it matters."""
 
     has_request_id = False
     length = -1
@@ -286,34 +285,36 @@ class ResponseHead:
         self.head = head
         if match is None and not to_head:
             match = PLAIN_ANSWER.fullmatch(head)
-        self.is_plain = match is not None and self._take(match, limits)
-        if not self.is_plain:
+        is_taken = match is not None and self._take(match, limits)
+        if not is_taken:
             self._read(head, limits, to_head=to_head)
+        self.is_plain = is_taken and self.body is not CHUNKED
 
     @classmethod
-    def plain(cls, data: bytes, limits: Limits) -> ResponseHead | None:
-        """The plain head that `data` begins with; None if it does not, and the long way must judge."""
+    def leading(cls, data: bytes, limits: Limits) -> ResponseHead | None:
+        """The head that `data` begins with, if it looks plain; None if not. Raises ResponseError."""
         match = PLAIN_ANSWER.match(data)
-        if match is None:
-            return None
-        head = cls(data[: match.end()], limits, match=match)
-        return head if head.is_plain else None
+        return None if match is None else cls(data[: match.end()], limits, match=match)
 
     def _take(self, match: re.Match[bytes], limits: Limits) -> bool:
-        status, before, length, after = match.groups()
+        status, before, length, coding, after = match.groups()
         if status in BODILESS or (before and after):
             return False
         if match.end() > limits.header_bytes or limits.headers < MOST_FIELDS:
             return False
-        self.is_keep_alive = True
+        self.is_keep_alive = not is_close(before or after or b"")
         self.minor = 1
         self.status = int(status)
-        self.length = int(length)
-        self.body = COUNTED if self.length else NO_BODY
         self.cuts: list[Cut] = []
-        if before or after:
-            start, end = match.span(2 if before else 4)
-            self.cuts.append((start - 1, end - 1))
+        if coding is None:
+            self.length = int(length)
+            self.body = COUNTED if self.length else NO_BODY
+        else:
+            self.body = CHUNKED
+        for group, line in (2, before), (4, coding), (5, after):
+            if line:
+                start, end = match.span(group)
+                self.cuts.append((start - 1, end - 1))
         return True
 
     def _read(self, head: bytes, limits: Limits, *, to_head: bool) -> None:

@@ -1,9 +1,10 @@
 """The grammar of plain heads: one regular expression each that checks every byte and finds all that matters.
 
-A plain request is HTTP/1.1 with a path for its target, one Host, at most `Connection: keep-alive`, and no other field
-that matters; a plain answer is HTTP/1.1 with one Content-Length. Nearly all messages are plain. Whatever does not match
-goes the long way through llhttp and the rules of `grammar`, so this only ever may accept less than they do, never more
-(a property that `tests/core/test_plain.py` holds). It saves a third of the cost of reading a head.
+A plain request is HTTP/1.1 with a path for its target, one Host, at most one Content-Length and one Connection, which
+says `keep-alive` or `close`, and no other field that matters; a plain answer is HTTP/1.1 with one Content-Length or in
+chunks. Nearly all messages are plain. Whatever does not match goes the long way through llhttp and the rules of
+`grammar`, so this only ever may accept less than they do, never more: `tests/core/test_plain.py` holds that. It saves 6
+of 45 µs of a small GET.
 
 Possessive quantifiers everywhere: no byte is looked at twice, whatever a peer sends.
 """
@@ -37,8 +38,8 @@ _HOP_BY_HOP = {
     "c": _spelt("on") + f"(?:{_spelt('n')}|{_spelt('tent')}[-_]{_spelt('l')})",
     "k": _spelt("eep-"),
     "p": _spelt("roxy"),
-    "t": f"(?:{_spelt('e')}|{_spelt('r')})",
-    "u": _spelt("pg"),
+    "t": f"(?:{_spelt('e')}:|{_spelt('r')}(?:{_spelt('ailer')}|{_spelt('ansfer')}))",
+    "u": _spelt("pgrade") + ":",
 }
 _ORDINARY = _fields(
     {
@@ -47,28 +48,36 @@ _ORDINARY = _fields(
         "f": _spelt("orw"),
         "h": _spelt("ost"),
         "m": _spelt("ax-"),
-        "v": _spelt("ia"),
-        "x": f"[-_](?:{_spelt('fo')}|{_spelt('req')})",
+        "v": _spelt("ia") + ":",
+        "x": f"[-_](?:{_spelt('fo')}|{_spelt('request')}[-_])",
     }
 )
-_ORDINARY_OF_ANSWER = _fields({**_HOP_BY_HOP, "x": f"[-_]{_spelt('req')}"})
-_KEEP_ALIVE = rf"({_spelt('connection')}:{_SPACE}{_spelt('keep-alive')}{_SPACE}\r\n)?+"
+_ORDINARY_OF_ANSWER = _fields({**_HOP_BY_HOP, "x": f"[-_]{_spelt('request')}[-_]"})
+_CONNECTION = rf"({_spelt('connection')}:{_SPACE}(?:{_spelt('keep-alive')}|{_spelt('close')}){_SPACE}\r\n)?+"
 
 PLAIN_REQUEST = re.compile(
     (
         r"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) ((/[!-\x22$-\x3e@-~]*+)(?:\?[!-\x22$-~]*+)?+) HTTP/1\.1\r\n"
         rf"{_ORDINARY}{_spelt('host')}:{_SPACE}([!$&'()*+,;=\-._~%0-9A-Za-z:\[\]]++){_SPACE}\r\n"
-        rf"{_ORDINARY}{_KEEP_ALIVE}{_ORDINARY}\r\n"
+        rf"{_ORDINARY}{_CONNECTION}{_ORDINARY}"
+        rf"(?:({_spelt('content-length')}:{_SPACE}([1-9][0-9]{{0,17}}+){_SPACE}\r\n){_ORDINARY}(?(5)|{_CONNECTION}))?+\r\n"
     ).encode("latin-1")
 )
-"""Groups: method, target, path, host, the Connection field's line."""
+"""Groups: method, target, path, host, the Connection field's line, the Content-Length's line, the length, and the
+Connection field's line where it comes after that."""
 
 PLAIN_ANSWER = re.compile(
     (
         rf"HTTP/1\.1 ([2-5][0-9][0-9])(?: {_VALUE})?+\r\n"
-        rf"{_ORDINARY_OF_ANSWER}{_KEEP_ALIVE}{_ORDINARY_OF_ANSWER}"
-        rf"{_spelt('content-length')}:{_SPACE}([0-9]{{1,18}}){_SPACE}\r\n"
-        rf"{_ORDINARY_OF_ANSWER}{_KEEP_ALIVE}\r\n"
+        rf"{_ORDINARY_OF_ANSWER}{_CONNECTION}{_ORDINARY_OF_ANSWER}"
+        rf"(?:{_spelt('content-length')}:{_SPACE}([0-9]{{1,18}}){_SPACE}\r\n"
+        rf"|({_spelt('transfer-encoding')}:{_SPACE}{_spelt('chunked')}{_SPACE}\r\n))"
+        rf"{_ORDINARY_OF_ANSWER}{_CONNECTION}\r\n"
     ).encode("latin-1")
 )
-"""Groups: status, a Connection field's line, length, another Connection field's line."""
+"""Groups: status, a Connection field's line, length, the Transfer-Encoding's line, another Connection field's line."""
+
+
+def is_close(line: bytes) -> bool:
+    """Whether a plain head's Connection field, which has one word, says `close`."""
+    return b"close" in line.lower()

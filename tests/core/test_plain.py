@@ -24,7 +24,7 @@ REQUEST = b"GET /a?b HTTP/1.1\r\nHost: shop.example:80\r\nAccept: */*\r\nConnect
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 12\r\nETag: x\r\nConnection: keep-alive"
 NAMES = [
     *b"host connection content-length content-type te trailer transfer-encoding expect expires forwarded from via vary".split(),
-    *b"upgrade user-agent keep-alive proxy-connection proxy max-forwards x-forwarded-for x_forwarded_for x-request-id".split(),
+    *b"upgrade upgrade-insecure-requests transfer traceparent trailers tr x-requested-with vias user-agent keep-alive proxy-connection proxy max-forwards x-forwarded-for x_forwarded_for x-request-id".split(),
     *b"x-request x_request_id content_length hos hosts connections tea a b c cookie date etag server".split(),
 ]
 names = st.sampled_from(NAMES).flatmap(lambda name: st.sampled_from([name, name.title(), name.upper()]))
@@ -106,6 +106,12 @@ def test_a_plain_answer_is_read_as_the_long_way_reads_it(data: bytes, to_head: b
     assert long_way == read(lambda: ResponseHead(data, LIMITS, to_head=to_head))
 
 
+@pytest.fixture
+def no_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read a head by llhttp is a mistake."""
+    monkeypatch.setattr("proxy.core.http1.httptools", None)
+
+
 def ways(data: bytes) -> list[RequestHead]:
     both = [RequestHead(data, LIMITS), RequestHead(data, LONG_WAY)]
     assert [True, False] == [head.is_plain for head in both]
@@ -116,18 +122,59 @@ PLAIN_REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     REQUEST + END_OF_HEAD,
     b"POST /x/y HTTP/1.1\r\nUser-Agent: x\r\nhOST:[::1]:80\r\nconnection: Keep-Alive \r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade-Insecure-Requests: 1\r\nTraceparent: 00-a-b-01\r\nX-Requested-With: a\r\n\r\n",
+]
+BROWSER = (
+    b"GET /checkout/cart?item=42 HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"
+    b"Accept: text/html,*/*;q=0.8\r\nAccept-Language: en-GB,en;q=0.8\r\nAccept-Encoding: gzip, br\r\n"
+    b"Referer: https://shop.example/shoes?page=3\r\nConnection: keep-alive\r\nCookie: a=b; c=d\r\n"
+    b"Upgrade-Insecure-Requests: 1\r\nSec-Fetch-Dest: document\r\nCache-Control: max-age=0\r\n\r\n"
+)
+BROWSER_POST = BROWSER.replace(b"GET", b"POST")[:-2] + b"Content-Type: application/json\r\nContent-Length: 2048\r\n\r\n"
+LESS_PLAIN_REQUESTS = [
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nA: b\r\ncontent-length:\t17 \r\nC: d\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nA: b\r\nConnection: keep-alive\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nA: b\r\nConnection:close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\nA: b\r\n\r\n",
+]
+CHUNKED_ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 404 No\r\nA: b\r\nConnection: keep-alive\r\ntransfer-encoding:CHUNKED\t\r\nB: c\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nA: b\r\nConnection: keep-alive\r\n\r\n",
 ]
 PLAIN_ANSWERS = [
     ANSWER + END_OF_HEAD,
     b"HTTP/1.1 500 \r\nConnection: keep-alive\r\ncontent-length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 3\r\nDate: now\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n",
 ]
+
+
+@pytest.mark.parametrize("data", [*PLAIN_REQUESTS, *LESS_PLAIN_REQUESTS, BROWSER, BROWSER_POST])
+def test_what_browsers_send_is_read_by_the_short_way(data: bytes, no_long_way: None) -> None:
+    assert RequestHead(data, LIMITS).method in {b"GET", b"POST"}
+
+
+@pytest.mark.parametrize("data", [*PLAIN_ANSWERS, *CHUNKED_ANSWERS])
+def test_what_most_backends_answer_is_read_by_the_short_way(data: bytes, no_long_way: None) -> None:
+    assert ResponseHead(data, LIMITS).status in {200, 404, 500}
+
+
+@pytest.mark.parametrize("data", LESS_PLAIN_REQUESTS)
+def test_a_request_with_a_body_or_the_last_one_is_read_as_the_long_way_reads_it(data: bytes) -> None:
+    assert read(lambda: RequestHead(data, LONG_WAY)) == read(lambda: RequestHead(data, LIMITS))
+
+
+@pytest.mark.parametrize("data", CHUNKED_ANSWERS)
+def test_an_answer_in_chunks_is_read_as_the_long_way_reads_it(data: bytes) -> None:
+    assert read(lambda: ResponseHead(data, LONG_WAY)) == read(lambda: ResponseHead(data, LIMITS))
 
 
 @pytest.mark.parametrize("rest", [b"", b"hello", b"\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
 @pytest.mark.parametrize("data", PLAIN_ANSWERS)
 def test_a_plain_answer_is_found_in_front_of_whatever_follows(data: bytes, rest: bytes) -> None:
-    found = ResponseHead.plain(data + rest, LIMITS)
+    found = ResponseHead.leading(data + rest, LIMITS)
 
     assert found is not None
     assert read(lambda: ResponseHead(data, LIMITS)) == read(lambda: found)
@@ -136,7 +183,7 @@ def test_a_plain_answer_is_found_in_front_of_whatever_follows(data: bytes, rest:
 @given(st.one_of(composed(answer_starts, b"Content-Length: 5\r\n"), damaged(ANSWER)), st.binary(max_size=8))
 @settings(max_examples=500)
 def test_what_is_found_in_front_is_what_would_be_read_if_it_came_alone(data: bytes, rest: bytes) -> None:
-    found = ResponseHead.plain(data + rest, LIMITS)
+    found = ResponseHead.leading(data + rest, LIMITS)
 
     if found is not None:
         assert (data + rest).startswith(found.head)
@@ -147,10 +194,10 @@ def test_what_is_found_in_front_is_what_would_be_read_if_it_came_alone(data: byt
 
 @pytest.mark.parametrize(
     "data",
-    [b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 204 No\r\nContent-Length: 1\r\n\r\n"],
+    [b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n"],
 )
 def test_an_answer_that_is_not_whole_or_not_plain_is_left_to_the_long_way(data: bytes) -> None:
-    assert ResponseHead.plain(data, LIMITS) is None
+    assert ResponseHead.leading(data, LIMITS) is None
 
 
 @pytest.mark.parametrize("data", PLAIN_REQUESTS)
@@ -173,11 +220,21 @@ def test_a_plain_answer_goes_on_as_the_long_way_would_send_it(data: bytes) -> No
 @pytest.mark.parametrize(
     "field", [b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"Upgrade: x", b"TE: trailers", b"Via: x",
               b"X-Forwarded-For: x", b"X_Forwarded_For: x", b"Forwarded: x", b"X-Request-Id: x", b"Keep-Alive: x", b"Proxy-Connection: x",
-              b"Connection: close", b"Max-Forwards: 1", b"Host: a", b"Trailer: x"]
+              b"Connection: close, x", b"Max-Forwards: 1", b"Host: a", b"Trailer: x",
+              b"Content-Length: 5\r\nContent-Length: 5", b"Connection: keep-alive\r\nContent-Length: 5\r\nConnection: close"]
 )  # fmt: skip
 def test_a_request_with_a_field_that_matters_is_not_plain(field: bytes) -> None:
     for head in (b"Host: a\r\n" + field, field + b"\r\nHost: a"):
         assert PLAIN_REQUEST.fullmatch(b"GET / HTTP/1.1\r\n" + head + END_OF_HEAD) is None
+
+
+def test_an_answer_that_never_has_a_body_is_read_by_the_long_way() -> None:
+    data = b"HTTP/1.1 204 No\r\nContent-Length: 1\r\n\r\n"
+    found = ResponseHead.leading(data, LIMITS)
+
+    assert found is not None
+    assert not found.is_plain
+    assert read(lambda: ResponseHead(data, LONG_WAY)) == read(lambda: found)
 
 
 def test_an_answer_to_head_is_never_plain() -> None:

@@ -240,46 +240,49 @@ class Upstream(asyncio.Protocol):
     # The answer
 
     def _take_head(self, data: bytes) -> None:
-        if not self.buffer and self.interims is None and self._take_plain(data):
-            return
         buffer = self.buffer + data if self.buffer else data
-        end = buffer.find(END_OF_HEAD)
-        if end < 0:
+        try:
+            head = self._read_head(buffer)
+        except ResponseError as error:
+            self.fail(error)
+            return
+        if head is None:
             self.buffer = buffer
             if len(buffer) > self.home.limits.header_bytes:
                 self.fail(ResponseError("the head is too large", ErrorKind.HTTP_RESPONSE_HEADER_SECTION_SIZE))
             elif is_no_answer(buffer, max(0, len(buffer) - len(data) - 1)):
                 self.fail(ResponseError("not an HTTP/1 answer"))
             return
-        end += 4
-        try:
-            head = ResponseHead(buffer[:end], self.home.limits, to_head=self._to_head)
-        except ResponseError as error:
-            self.fail(error)
-            return
-        rest = buffer[end:]
-        if head.status < 200 and head.status != 101:
+        rest = buffer[len(head.head) :]
+        if head.is_plain and len(rest) == head.length and self.interims is None:
+            self._take_whole(head, rest)
+        elif head.status < 200 and head.status != 101:
             self._take_interim(head, rest)
-            return
-        self.head = head
-        self._came_whole = False
-        self.buffer = b""
-        # After an answer that came whole its body is still there.
-        self.pieces = []
-        self._begin_body(head, rest)
+        else:
+            self.head = head
+            self._came_whole = False
+            self.buffer = b""
+            # After an answer that came whole its body is still there.
+            self.pieces = []
+            self._begin_body(head, rest)
 
-    def _take_plain(self, data: bytes) -> bool:
-        """Take in a plain answer that has come whole, in one read, as nearly all do."""
-        head = None if self._to_head else ResponseHead.plain(data, self.home.limits)
-        if head is None or len(data) - len(head.head) != head.length:
-            return False
+    def _read_head(self, buffer: bytes) -> ResponseHead | None:
+        """The head that has come, None if not all of it has; raises ResponseError."""
+        is_first = not (self._to_head or self.buffer)
+        head = ResponseHead.leading(buffer, self.home.limits) if is_first else None
+        if head is not None:
+            return head
+        end = buffer.find(END_OF_HEAD)
+        return None if end < 0 else ResponseHead(buffer[: end + 4], self.home.limits, to_head=self._to_head)
+
+    def _take_whole(self, head: ResponseHead, body: bytes) -> None:
+        """A plain answer that has come to its end, as nearly all do in their first read."""
         self.head = head
-        self.pieces = [data[len(head.head) :]]
+        self.pieces = [body]
+        self.buffer = b""
         self._came_whole = self.is_complete = True
         self._sink = self._surplus
-        if self.owner is not None:
-            self.owner.wake()
-        return True
+        self._wake()
 
     def _take_interim(self, head: ResponseHead, rest: bytes) -> None:
         self.interims = [*(self.interims or ()), head]

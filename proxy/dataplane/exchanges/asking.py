@@ -119,12 +119,15 @@ class Asking:
         self._held_until = -1.0
         self._held = 0
         self._is_due = True
-        if upload is not None:
-            head += upload.attach(upstream)
+        if upload is None:
+            parts = None
+            self._worker.outbox.send(upstream, head)
+        else:
+            parts = [head, *upload.attach(upstream)]
+            self._worker.outbox.send_parts(upstream, parts)
             self._is_due = upload.is_complete or (request.expects_continue and not upload.size)
         if client.record is not None:
-            client.record.send(len(head), monotonic())
-        self._worker.outbox.send(upstream, head)
+            client.record.send(len(head) if parts is None else sum(map(len, parts)), monotonic())
         self._arm_for_answer()
 
     def _arm_for_answer(self) -> None:

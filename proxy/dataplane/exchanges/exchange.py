@@ -203,8 +203,7 @@ class Exchange(Asking):
         is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
         if not is_plain or self._pool.panic or self._worker.says_close:
             return False
-        answer = b"".join((downstream_head(request, response, close=False), *upstream.pieces))
-        client.send(answer)
+        self._worker.outbox.send_parts(client, [downstream_head(request, response, close=False), *upstream.pieces])
         self._finish(upstream, response.status)
         return True
 
@@ -232,7 +231,8 @@ class Exchange(Asking):
             return await self._switch(upstream, head)
         chunked = is_chunked_for(request, response)
         if upstream.is_complete:
-            client.send(whole(head, upstream.pieces, upstream.trailer, chunked=chunked))
+            parts = whole(head, upstream.pieces, upstream.trailer, chunked=chunked)
+            self._worker.outbox.send_parts(client, parts)
         else:
             failure = await self._stream(upstream, head, chunked=chunked)
             if failure is not None:

@@ -30,11 +30,9 @@ class Answer(NamedTuple):
     """A field of ours that is added to its head."""
 
 
-def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) -> bytes:
-    """An answer in one piece: one write costs 4 to 5 µs less than two (`docs/performance.md`)."""
-    if chunked:
-        return b"".join((head, *chunk(pieces), last_chunk(trailer)))
-    return b"".join((head, *pieces))
+def whole(head: bytes, pieces: list[bytes], trailer: bytes, *, chunked: bool) -> list[bytes]:
+    """All parts of an answer."""
+    return [head, *chunk(pieces), last_chunk(trailer)] if chunked else [head, *pieces]
 
 
 def again(answer: Answer, request: RequestHead, *, close: bool, proxy_status: bytes) -> bytes:
@@ -42,7 +40,7 @@ def again(answer: Answer, request: RequestHead, *, close: bool, proxy_status: by
     head = downstream_head(request, answer.head, close=close, proxy_status=proxy_status)
     if answer.note:
         head = head[:-2] + answer.note + b"\r\n"
-    return whole(head, answer.pieces, answer.trailer, chunked=is_chunked_for(request, answer.head))
+    return b"".join(whole(head, answer.pieces, answer.trailer, chunked=is_chunked_for(request, answer.head)))
 
 
 def pass_interims(client: Downstream, upstream: Upstream, request: RequestHead) -> None:

@@ -110,10 +110,10 @@ class Upload:
             self.is_whole = False
             self._kept = []
 
-    def attach(self, target: Upstream) -> bytes:
+    def attach(self, target: Upstream) -> list[bytes]:
         """From now on bytes go to `target`; returns those that have come already."""
         self._target = target
-        data = b"".join(self._framed(self._kept))
+        data = self._framed(self._kept)
         if self.size > self._keep:
             self._stop_keeping()
         self._client.resume_reading()

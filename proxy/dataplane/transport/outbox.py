@@ -15,6 +15,11 @@ import logging
 import select
 from typing import Protocol
 
+JOIN_BELOW = 16384
+"""Bytes below which the parts of a message are copied together: that takes less than to write them one by one."""
+MOST_PARTS = 3
+"""More parts than these are copied together, whatever their size."""
+
 log = logging.getLogger("proxy.dataplane.transport.outbox")
 
 
@@ -63,6 +68,14 @@ class Outbox:
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append((recipient, data))
+
+    def send_parts(self, recipient: Recipient, parts: list[bytes]) -> None:
+        """Send a message that has come in parts, at the end of this turn."""
+        if len(parts) > MOST_PARTS or sum(map(len, parts)) < JOIN_BELOW:
+            self.send(recipient, b"".join(parts))
+            return
+        for part in parts:
+            self.send(recipient, part)
 
     def flush(self) -> None:
         """Send now. A connection that was closed in the meantime takes nothing more."""
