@@ -44,6 +44,7 @@ from proxy.core.settings import (
 )
 from proxy.core.tls import BackendTls, ListenerTls
 from proxy.core.warmup import WarmupPolicy
+from proxy.extensions import named_by
 
 P = TypeVar("P")
 
@@ -64,9 +65,12 @@ def build(
 ) -> Settings:
     """Make the Settings; relative paths start at `folder`."""
     defaults = config.defaults
+    pools = tuple(_pool(name, pool, config, tls) for name, pool in config.pools.items())
+    has_own_code = any(True for pool in pools for _ in named_by(pool))
     return Settings(
         listeners=_listeners(config, tls),
-        pools=tuple(_pool(name, pool, config, tls) for name, pool in config.pools.items()),
+        pools=pools,
+        own_code=str(folder.absolute()) if has_own_code else "",
         routes=_routes(config, fallbacks or {}),
         workers=config.workers or usable_cpus(),
         admin=AdminSettings(config.admin.address, token),

@@ -17,6 +17,7 @@ from proxy.config.files import content, why_unreadable
 from proxy.config.mistakes import ConfigError, Finding, Mistake
 from proxy.config.models import Secret
 from proxy.config.notyet import not_yet
+from proxy.config.own_code import read_own_code
 from proxy.config.reading import Reading
 from proxy.config.shape import shape
 from proxy.config.standins import Fallbacks, read_fallbacks
@@ -65,6 +66,7 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
         findings += wrong
         fallbacks, wrong = read_fallbacks(reading, folder)
         findings += wrong
+        findings += read_own_code(reading, folder)
     for finding in findings:
         document.add(finding)
     if document.mistakes or shaped.config is None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from proxy.config.dotted import BALANCER
 from proxy.config.fallback import Fallback, StaleIfError
 from proxy.config.logs import AccessLog
 from proxy.config.names import (
@@ -57,7 +58,6 @@ from proxy.config.quantities import FLAG, OBJECTIVE, choice, duration_from, or_w
 from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency, Queue
 from proxy.core import settings
-from proxy.core.balancer import ALGORITHMS
 
 LISTENER = settings.ListenerSettings("", settings.Address())
 BACKEND = settings.BackendSettings("", settings.Address())
@@ -117,8 +117,8 @@ class Pool(Block):
     """`active-active`: all backends of the lowest tier serve; `active-passive`: one does, the others stand by."""
     backends: Annotated[tuple[AnyBackend, ...], Field(min_length=1)]
     """Who serves."""
-    balance: Annotated[str, choice("'balance'", list(ALGORITHMS))] = POOL.balance
-    """Who of the available backends gets a request."""
+    balance: Annotated[str, BALANCER] = POOL.balance
+    """Who of the available backends gets a request; or your own code, [in Python](extending.md)."""
     hash_on: Annotated[settings.HashOn | None, HASH_ON] = None
     """What `balance: hash` keeps on one backend."""
     overprovisioning: Annotated[float, share(1, 10)] = POOL.overprovisioning

@@ -12,8 +12,10 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+from proxy.config.dotted import OWN_CODE
 from proxy.config.mistakes import nearest, one_of, quoted
 from proxy.config.quantities import Quantity, WrongValueError, is_number, number, text
+from proxy.core.balancer import OWN
 from proxy.core.retry import CONDITIONS
 from proxy.core.settings import Address, HashOn
 
@@ -244,8 +246,10 @@ TARGET = Quantity("path or URL", read_target, {"type": "string", "pattern": r"^(
 
 
 def read_condition(value: object) -> str:
-    """A name or status of `CONDITIONS`."""
+    """A name or status of `CONDITIONS`, or own code."""
     name = str(value) if is_number(value) else value
+    if isinstance(name, str) and ":" in name:
+        return str(OWN_CODE.read(name))
     if isinstance(name, str) and name in CONDITIONS:
         return str(name)
     hint = nearest(name, CONDITIONS) if isinstance(name, str) and not name.isdecimal() else ""
@@ -255,7 +259,7 @@ def read_condition(value: object) -> str:
 CONDITION = Quantity(
     "condition",
     read_condition,
-    {"enum": [*CONDITIONS, *(int(name) for name in CONDITIONS if name.isdecimal())]},
+    {"anyOf": [{"enum": [*CONDITIONS, *(int(name) for name in CONDITIONS if name.isdecimal())]}, OWN_CODE.schema]},
     lambda name: int(name) if name.isdecimal() else name,
 )
 
@@ -305,9 +309,11 @@ REGEX = Quantity("regular expression", read_regex, {"type": "string"})
 
 
 def read_hash_on(value: object) -> HashOn:
-    """`client`, `path`, `{header: NAME}` or `{cookie: NAME}`."""
+    """`client`, `path`, `{header: NAME}`, `{cookie: NAME}` or own code."""
     if isinstance(value, str) and value in ("client", "path"):
         return HashOn(str(value))
+    if isinstance(value, str) and ":" in value:
+        return HashOn(OWN, OWN_CODE.read(value))
     if isinstance(value, dict) and len(value) == 1:
         source, name = next(iter(value.items()))
         if source == "header":
@@ -328,9 +334,9 @@ def _one_key(key: str) -> dict[str, Any]:
 
 
 HASH_ON = Quantity(
-    "`client`, `path`, `{header: NAME}` or `{cookie: NAME}`",
+    "`client`, `path`, `{header: NAME}`, `{cookie: NAME}` or `module:name`",
     read_hash_on,
-    {"anyOf": [{"enum": ["client", "path"]}, _one_key("header"), _one_key("cookie")]},
+    {"anyOf": [{"enum": ["client", "path"]}, _one_key("header"), _one_key("cookie"), OWN_CODE.schema]},
 )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from proxy.config.dotted import OWN_CODE
 from proxy.config.failback import FAILBACK
 from proxy.config.mistakes import nearest, quoted
 from proxy.config.names import CONDITION, PROBE_PATH, REGEX, STATUS_RANGE
@@ -143,6 +144,8 @@ class Health(Block):
     """State before the first verdict; `last`: as before the restart."""
     status: Annotated[tuple[Annotated[tuple[int, int], STATUS_RANGE], ...], Field(min_length=1)] = HEALTH.status
     """Statuses and ranges of statuses that a good answer may have. Needs `path`."""
+    check: Annotated[str | None, or_word(OWN_CODE, "none")] = HEALTH.check
+    """Your own probe, [in Python](extending.md), in place of a GET or a connection."""
     body: Annotated[str | None, or_word(REGEX, "none")] = HEALTH.body
     """A regular expression that must be found in the first 64 KiB of a good answer. Needs `path`."""
 
@@ -174,7 +177,7 @@ class Retries(Block):
     attempts: Annotated[int, whole(1, 100)] = RETRIES.attempts
     """Most attempts per request, the first included."""
     on: tuple[Annotated[str, CONDITION], ...] = RETRIES.on
-    """Failures and statuses after which to try again."""
+    """Failures and statuses after which to try again; or your own condition, [in Python](extending.md)."""
     budget: Annotated[float, share(0, 10)] = RETRIES.budget
     """Retries of the last 10 s may be this share of the requests of the last 10 s …"""
     budget_min: Annotated[float, rate(0, MOST)] = RETRIES.budget_min

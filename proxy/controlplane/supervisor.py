@@ -23,6 +23,7 @@ from proxy.controlplane.listeners.inheritance import Inheritance
 from proxy.controlplane.listeners.listening import arrange
 from proxy.controlplane.listeners.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
 from proxy.controlplane.notify import Notifier
+from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.pools.change import TOLD, Change, log_change
 from proxy.controlplane.pools.memory import Memory, recall
 from proxy.controlplane.pools.records import BackendRecord
@@ -43,6 +44,7 @@ from proxy.core.messages import (
     AdminState,
     Applied,
     BreakerNews,
+    ExtensionNews,
     Heard,
     LastCall,
     Message,
@@ -92,7 +94,8 @@ class Supervisor:
         self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
         self._keeper = Keeper(self.registry.take_keys)
         self._admin = Admin(self, settings.admin, Dates())
-        self._checker = Checker(self.registry.records(), random.Random(), self._probed)  # noqa: S311 - spreads probes
+        self._own_code = own = OwnCode(settings, self.carry_out)
+        self._checker = Checker(self.registry.records(), random.Random(), self._probed, own)  # noqa: S311 - spreads probes
         self._publishing: asyncio.Handle | None = None
         # Once bound
         self.listeners: list[BoundListener] = []
@@ -270,6 +273,7 @@ class Supervisor:
         self.listeners[:] = arrangement.listeners
         for removed in arrangement.removed:
             removed.close()
+        self._own_code.obey(settings)
         self._checker.follow(self.registry.records())
         self._admin.obey(settings.admin)
         self._keeper.obey(settings)
@@ -335,6 +339,8 @@ class Supervisor:
             self._take_breaker_news(message)
         elif isinstance(message, PoolNews):
             self.carry_out(self.registry.take_pool_news(message))
+        elif isinstance(message, ExtensionNews):
+            self._own_code.tell(message.name, message.reason)
         elif isinstance(message, Applied):
             self.reloader.look()
         elif isinstance(message, Heard | Started):

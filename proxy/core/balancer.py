@@ -194,16 +194,23 @@ def hashed(value: bytes) -> int:
     return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
 
 
+OWN = "own"
+"""The `source` of a key that own code finds."""
+KEYS: dict[str, Callable[[Keyed], bytes]] = {}
+"""What finds it, by its dotted path (`extending`)."""
+
+
 class Hash:
     """Consistent hashing with bounded load; what is over the bound goes to the next on the ring, so it is stable too.
 
     The ring holds all Backends of the tier; those not available are stepped over, so an ejection moves only their keys.
     """
 
-    __slots__ = ("_allowed", "_candidates", "_hash_on", "_owners", "_points", "_weights")
+    __slots__ = ("_allowed", "_candidates", "_hash_on", "_own_key", "_owners", "_points", "_weights")
 
     def __init__(self, settings: PoolSettings, backends: Sequence[Backend]) -> None:
         self._hash_on = settings.hash_on
+        self._own_key = KEYS[settings.hash_on.name] if settings.hash_on.source == OWN else None
         self._candidates: Sequence[Backend] = ()
         self._allowed: frozenset[Backend] = frozenset()
         self._weights = 0.0
@@ -219,7 +226,8 @@ class Hash:
         if candidates is not self._candidates:
             self._candidates, self._allowed = candidates, frozenset(candidates)
             self._weights = sum(b.weight for b in candidates)
-        key = request.balance_key(self._hash_on.source, self._hash_on.name)
+        own = self._own_key
+        key = request.balance_key(self._hash_on.source, self._hash_on.name) if own is None else own(request)
         per_weight = (sum(b.in_flight for b in candidates) + 1) / self._weights
         start = bisect_left(self._points, hashed(key))
         for step in range(len(self._owners)):

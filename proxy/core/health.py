@@ -52,6 +52,9 @@ class HealthPolicy:
     body: str | None = None
     """Regular expression that the first 64 KiB of a good answer's body must contain."""
 
+    check: str | None = None
+    """Own code that probes in place of all that (`extending.Probe`), by its dotted path."""
+
     def expects(self, status: int) -> bool:
         """Whether an answer with this status is a good one."""
         return any(low <= status <= high for low, high in self.status)

@@ -109,6 +109,17 @@ class PoolNews:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionNews:
+    """A user's own code went wrong in one worker, and what is built in stands in for it."""
+
+    worker: int
+    name: str
+    """Its dotted path."""
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Order to a worker: close the listeners, finish what runs within `timeout` seconds, end."""
 
@@ -275,6 +286,7 @@ Message = (
     | BreakerNews
     | ProbePassed
     | PoolNews
+    | ExtensionNews
     | Doors
     | LastCall
     | Drain

@@ -125,7 +125,7 @@ class BackendSettings:
 
 @dataclass(frozen=True, slots=True)
 class HashOn:
-    """What the `hash` Balancer hashes: `header`, `cookie`, `client` (address) or `path`."""
+    """What the `hash` Balancer hashes: `header`, `cookie`, `client` (address), `path`, or what `own` code finds."""
 
     source: str = "client"
     name: str = ""
@@ -307,4 +307,6 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-*` and `Forwarded` are believed."""
     access_log: AccessLogSettings | None = None
+    own_code: str = ""
+    """The folder in which a user's own modules are looked for last."""
     journal: JournalSettings = JournalSettings()

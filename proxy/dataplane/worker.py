@@ -56,6 +56,7 @@ from proxy.dataplane.ending import Ending
 from proxy.dataplane.exchanges.rescue import hand_on
 from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.orphan import Heir, Orphan
+from proxy.dataplane.own_code import follow_own_code
 from proxy.dataplane.reload import Routes, follow, rewrite
 from proxy.dataplane.reporting import forget_gone, report_of
 from proxy.dataplane.stats import Stats
@@ -202,6 +203,7 @@ class Worker:
         self.limits, self.timeouts = settings.limits, settings.timeouts
         self.access_log = follow_log(self.access_log, settings.access_log, self.rng)
         self.reception.configure(settings)
+        follow_own_code(self, settings)
         self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
         self._forged = forgeable(settings.listeners)

@@ -13,8 +13,8 @@ log = logging.getLogger("proxy.controlplane.supervisor")
 
 TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active", "share", "word"})
 """Subjects of Changes that are in a Snapshot."""
-ALARMING = frozenset({"down", "open", "true", "damped", "ejected"})
-"""What a Change leads to where something fails: health, Breaker, panic, degradation, damping, ejection."""
+ALARMING = frozenset({"down", "open", "true", "damped", "ejected", "built in"})
+"""What a Change leads to where something fails: health, Breaker, panic, degradation, damping, ejection, own code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Change:
 
     subject: str
     """What changed: `health`, `breaker`, `panic`, `admin`, `weight`, `damping`, `vacancy`, `active`, `pending`,
-    `outlier`, `share`, `degraded` or `word`."""
+    `outlier`, `share`, `degraded`, `word` or `extension`."""
     pool: str
     backend: str
     """Empty where the Pool itself changed."""

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.tally import Key
 from proxy.controlplane.probing.probe import Prober
@@ -104,9 +105,13 @@ class Checker:
     """All Watches. `ended` is called with each result and must hand it to the record's Health."""
 
     def __init__(
-        self, records: Iterable[BackendRecord], rng: random.Random, ended: Callable[[Key, Probe], None]
+        self,
+        records: Iterable[BackendRecord],
+        rng: random.Random,
+        ended: Callable[[Key, Probe], None],
+        own: OwnCode | None = None,
     ) -> None:
-        self._prober = Prober()
+        self._prober = Prober(own)
         self._rng = rng
         self._ended = ended
         self._records = {record.key: record for record in records}

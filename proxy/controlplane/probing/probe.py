@@ -17,7 +17,9 @@ from yarl import URL
 
 from proxy import __version__
 from proxy.contexts import client_context
+from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.probing.faults import certificate_fault, tls_fault
+from proxy.core.extending import Target
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.proxy_protocol import own_header
 from proxy.core.settings import Address
@@ -46,7 +48,8 @@ Seen = tuple[bool, str, BackendWord | None]
 class Prober:
     """Carries out probes. Every one opens its own connection: a probe must notice that nobody accepts any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: OwnCode | None = None) -> None:
+        self._own = own
         self._sessions: dict[tuple[str, bytes], aiohttp.ClientSession] = {}
         """By the path of the Unix socket, empty for TCP; where something is said first, by address and words."""
         self._contexts: dict[BackendTls, ssl.SSLContext] = {}
@@ -75,12 +78,29 @@ class Prober:
         return Probe(ended, ok, ended - began, _clean(detail), word)
 
     async def _ask(self, address: Address, policy: HealthPolicy, words: bytes, tls: BackendTls) -> Seen:
+        seen = None if policy.check is None else await self._ask_own_code(address, policy.check, policy.timeout)
+        if seen is not None:
+            return seen
         secured: dict[str, Any] = {}
         if address.tls:
             secured = {"ssl": self._context(tls), "server_hostname": tls.server_name or address.host}
         if policy.path is None:
             return *await _connect(address, words, secured), None
         return await self._get(address, policy.path, policy, words, secured)
+
+    async def _ask_own_code(self, address: Address, path: str, timeout: float) -> Seen | None:
+        """What a user's own probe sees; None where it goes wrong, and the built-in one has to look."""
+        check = None if self._own is None else self._own.probe(path)
+        if check is None or self._own is None:
+            return None
+        try:
+            ok, detail = await check(Target(address.host, address.port, address.path, address.tls, timeout))
+        except (OSError, EOFError, aiohttp.ClientError) as error:
+            return False, str(error) or type(error).__name__, None
+        except Exception as error:  # noqa: BLE001 - it is not ours
+            self._own.complain(path, error)
+            return None
+        return bool(ok), str(detail), None
 
     def _context(self, tls: BackendTls) -> ssl.SSLContext:
         """As workers have it, but for sessions: each probe sees the whole certificate."""
