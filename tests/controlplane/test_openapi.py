@@ -22,6 +22,9 @@ from tests.controlplane.conftest import UNPROBED, Api, Make
 EXAMPLES = 12
 """Requests for each method on each path; from a fixed seed, so that what passes once passes always."""
 
+ENDLESS = "/v1/events"
+"""An answer that does not end is not waited for; it has tests of its own."""
+
 
 async def document_of(api: Api) -> dict[str, object]:
     status, document = await api.get("/v1/openapi.json")
@@ -175,7 +178,7 @@ def test_nothing_that_the_description_allows_or_forbids_is_answered_otherwise(
     served: str, *, knows_names: bool
 ) -> None:
     """No 5xx but those that are described, no answer that is not, no error that is no problem document."""
-    schema = schemathesis.openapi.from_url(f"{served}/v1/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{served}/v1/openapi.json").exclude(path=ENDLESS)
     failures: list[str] = []
     for operation in schema.get_all_operations():
         _fuzz(operation.ok(), served, failures, knows_names=knows_names)

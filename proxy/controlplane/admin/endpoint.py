@@ -14,6 +14,7 @@ from aiohttp import web
 from proxy import __version__
 from proxy.controlplane.admin.config import Config
 from proxy.controlplane.admin.dates import Dates
+from proxy.controlplane.admin.events import Events
 from proxy.controlplane.admin.guard import Guard
 from proxy.controlplane.admin.journal import JournalPage
 from proxy.controlplane.admin.liveness import Liveness
@@ -34,9 +35,11 @@ class Admin:
 
     def __init__(self, control: Control, settings: AdminSettings, dates: Dates) -> None:
         view, description = View(control.registry, dates), OpenApi()
+        self._events = Events(control, view)
         parts = (
             Liveness(control),
             Pools(control, view),
+            self._events,
             JournalPage(control.journal),
             Config(control, dates),
             description,
@@ -54,6 +57,7 @@ class Admin:
 
     async def close(self) -> None:
         """Stop serving."""
+        await self._events.close()
         await self._runner.cleanup()
 
     def obey(self, settings: AdminSettings) -> None:

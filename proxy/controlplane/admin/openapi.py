@@ -79,6 +79,8 @@ def _operation(one: Operation, schemas: Schemas) -> Json:
         "parameters": _parameters(one),
         "responses": {str(status): _answer(each, schemas) for status, each in answers.items()},
     }
+    if one.about:
+        told["description"] = one.about
     if one.body is not None:
         content = {"application/json": {"schema": schemas.of(one.body)}}
         told["requestBody"] = {"required": one.is_body_required, "content": content}
@@ -92,7 +94,7 @@ def _parameters(one: Operation) -> list[Json]:
     ]
     for each in one.parameters:
         schema = {"type": "array", "items": each.schema} if each.is_repeatable else each.schema
-        told = {"name": each.name, "in": "query", "description": each.description, "schema": schema}
+        told = {"name": each.name, "in": each.where, "description": each.description, "schema": schema}
         named.append(told | {"required": each.is_required})
     return named
 

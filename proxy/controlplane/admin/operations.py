@@ -28,13 +28,14 @@ BROAD = frozenset({"backend"})
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One in the query."""
+    """One in the query, or in the head."""
 
     name: str
     description: str
     schema: Json
     is_required: bool = False
     is_repeatable: bool = False
+    where: str = "query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Operation:
     body: Any = None
     """The type of the JSON that it takes, in `documents`."""
     is_body_required: bool = True
+    about: str = ""
+    """What else there is to say."""
     hint: str = ""
     """What the plain index says of it in one line; empty: it is not listed there."""
 

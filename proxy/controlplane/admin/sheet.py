@@ -50,6 +50,11 @@ async def draw(registry: Registry, view: View) -> Sheet:
     return sheet
 
 
+def names(sheet: Sheet) -> list[tuple[str, list[str]]]:
+    """Who there is, in order."""
+    return [(name, list(entry.backends)) for name, entry in sheet.items()]
+
+
 def difference(before: Sheet, after: Sheet) -> bytes | None:
     """The Pools that differ, each with the Backends that do; None if nothing does."""
     found = []
