@@ -107,6 +107,9 @@ def remove_forged(request: RequestHead, forged: re.Pattern[bytes]) -> None:
         # More than a plain head ever has to leave out.
         request.is_plain = False
         request.cuts = sorted({*request.cuts, *found})
+    for start, end in found:
+        # Nothing here may be decided by it either: a Route may match such a field.
+        request.head = request.head[: start + 1] + b"-" * (end - start - 2) + request.head[end - 1 :]
 
 
 def is_loop(request: RequestHead) -> bool:

@@ -165,6 +165,30 @@ class Router:
                 dot = host.find(b".", dot + 1)
 
 
+def mismatch(route: Route, request: RequestHead) -> str:
+    """Why this Route does not take the request, for a person; empty if it would, were no other before it.
+
+    The values of header fields are not told: they may be credentials.
+    """
+    match, host = route.settings.match, hostname(request.authority)
+    wanted = match.host.lower().encode()
+    if wanted[:2] == b"*." and not host.endswith(wanted[1:]):
+        return f"the host is not below {match.host[2:]}"
+    if wanted and wanted[:2] != b"*." and host != wanted:
+        return f"the host is not {match.host}"
+    path = match.path.encode()
+    if path.endswith(b"/*") and not request.path.startswith(path[:-1]) and path != b"/*":
+        return f"the path is not below {match.path[:-1]}"
+    if path and not path.endswith(b"/*") and request.path != path:
+        return f"the path is not {match.path}"
+    if route.accepts(request):
+        return ""
+    if match.methods and request.method.decode("latin-1") not in match.methods:
+        return f"the method is not {' or '.join(match.methods)}"
+    name = next(name for name, value in match.headers if request.field(name.lower().encode()) != value.encode())
+    return f"{name} is missing" if request.field(name.lower().encode()) is None else f"{name} has another value"
+
+
 def last_hop(route: Route) -> Route:
     """The same Route for a request that may go no further (RFC 9110, section 7.6.2): it is answered here."""
     return Route(route.number, replace(route.settings, answer=StaticAnswer()))

@@ -45,6 +45,15 @@ def test_what_a_client_claims_is_removed_however_it_is_written(name: str, around
     assert [b"X-Request-Id: id"] == [line for line in lines if line.startswith(b"X-Request-Id")]
 
 
+def test_what_a_client_claims_can_not_be_matched_by_a_route() -> None:
+    """Else whoever says so would get what only the named may have."""
+    request = RequestHead(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: CN=root\r\nB: 1\r\nx_a: CN=root\r\n\r\n", LIMITS)
+    assert FORGED is not None
+    remove_forged(request, FORGED)
+
+    assert [None, None, b"1"] == [request.field(name) for name in (b"x-a", b"x_a", b"b")]
+
+
 def test_what_only_looks_alike_goes_on() -> None:
     lines = sent("X-Subject-DN-2: b", "A: X-A: c", "X-AB: d")
 

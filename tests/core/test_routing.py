@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.http1 import RequestHead
-from proxy.core.routing import Router, hostname, last_hop
+from proxy.core.routing import Router, hostname, last_hop, mismatch
 from proxy.core.settings import Match, RouteSettings, StaticAnswer
 from tests.core.pools import LIMITS
 
@@ -259,3 +259,54 @@ def test_a_request_that_may_go_no_further_has_the_same_route_and_an_answer_of_ou
     last = last_hop(route)
 
     assert (route.number, route.name, StaticAnswer()) == (last.number, last.name, last.settings.answer)
+
+
+# Why a Route does not match
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        (Match(), ""),
+        (Match(host="other.example"), "the host is not other.example"),
+        (Match(host="*.other.example"), "the host is not below other.example"),
+        (Match(path="/y"), "the path is not /y"),
+        (Match(path="/x"), "the path is not /x"),
+        (Match(path="/y/*"), "the path is not below /y/"),
+        (Match(path="/x/*"), ""),
+        (Match(path="/*"), ""),
+        (Match(methods=("POST", "PUT")), "the method is not POST or PUT"),
+        (Match(headers=(("X-A", "1"), ("X-B", "2"))), "X-B is missing"),
+        (Match(headers=(("X-A", "s3cret"),)), "X-A has another value"),
+        (Match(methods=("GET",), headers=(("X-B", "2"),)), "X-B is missing"),
+    ],
+)
+def test_a_route_says_why_it_does_not_match(match: Match, why: str) -> None:
+    """But never what a field must hold: it may be a credential."""
+    assert why == mismatch(router(match).routes[0], asking("a.example", "/x/z", "GET", "X-A: 1"))
+
+
+MATCHES = st.builds(
+    Match,
+    host=st.sampled_from(HOSTS),
+    path=st.sampled_from(PATHS),
+    methods=st.sampled_from([(), ("GET",), ("POST", "PUT")]),
+    headers=st.sampled_from([(), (("X-A", "1"),)]),
+)
+
+
+@given(
+    st.lists(MATCHES, max_size=6),
+    st.sampled_from(["a.example", "b.a.example:80", "example", "c.example."]),
+    st.sampled_from(["/", "/x", "/x/", "/x/y", "/x/y/z", "/xy"]),
+    st.sampled_from(["GET", "POST"]),
+    st.sampled_from([(), ("X-A: 1",), ("X-A: 2",)]),
+)
+def test_the_first_route_without_a_reason_against_it_is_the_one_that_is_found(
+    matches: list[Match], host: str, path: str, method: str, fields: tuple[str, ...]
+) -> None:
+    routes, request = router(*matches), asking(host, path, method, *fields)
+
+    first = next((route for route in routes.routes if not mismatch(route, request)), None)
+
+    assert first is routes.find(request)

@@ -274,6 +274,73 @@ class ConfigDocument(TypedDict):
     settings: Annotated[Json, Note("What is secret is shown as `(secret)`.")]
 
 
+class RefusalDocument(TypedDict):
+    """Why a request goes nowhere."""
+
+    status: int
+    detail: str
+
+
+class ExplainedBackend(TypedDict):
+    """A Backend, as one request would find it."""
+
+    name: str
+    available: bool
+    reasons: list[Unavailable]
+    sentence: str
+    tier: int
+    region: str
+    weight: Annotated[float, Note("What counts of it now.")]
+    in_flight: Count
+    chance: Annotated[Share, Note("Of being picked first, where no trial is due.")]
+
+
+class ChoiceDocument(TypedDict):
+    """What one Pool would do with a request."""
+
+    pool: str
+    share: Annotated[Share, Note("Of such requests that come to this pool; 1 where there is no split.")]
+    state: PoolState | None
+    pool_sentence: str | None
+    sentence: str
+    picked: Annotated[str | None, Note("The backend that it would go to, one of those with a chance.")]
+    trial: bool
+    refused: RefusalDocument | None
+    panic: bool
+    balance: str
+    backends: list[ExplainedBackend]
+    timeouts: Annotated[Json, Note("Seconds.")]
+    retries: Json
+    repeats: Annotated[str, Note("Whether it may be tried again.")]
+
+
+class EarlierRoute(TypedDict):
+    """A Route before the one that matched."""
+
+    route: str
+    why_not: str
+
+
+class ExplanationDocument(TypedDict):
+    """What would become of a request."""
+
+    request: str
+    sentence: str
+    refused: RefusalDocument | None
+    route: str | None
+    settings: Annotated[Json | None, Note("Of the route, without secrets.")]
+    earlier: list[EarlierRoute]
+    earlier_left_out: Annotated[Count, Note("Earlier routes that are not named.")]
+    choices: Annotated[list[ChoiceDocument], Note("One for each pool of a split; none where the route answers.")]
+
+
+class WhyDocument(TypedDict):
+    """Why a Backend is out, what will bring it back, and when."""
+
+    sentence: str
+    backend: BackendDocument
+
+
 class ProblemDocument(TypedDict):
     """An error (RFC 9457)."""
 

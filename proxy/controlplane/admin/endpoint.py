@@ -15,6 +15,7 @@ from proxy import __version__
 from proxy.controlplane.admin.config import Config
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.events import Events
+from proxy.controlplane.admin.explain import Explain
 from proxy.controlplane.admin.guard import Guard
 from proxy.controlplane.admin.journal import JournalPage
 from proxy.controlplane.admin.liveness import Liveness
@@ -41,6 +42,7 @@ class Admin:
             Pools(control, view),
             self._events,
             JournalPage(control.journal),
+            Explain(control, view),
             Config(control, dates),
             description,
         )

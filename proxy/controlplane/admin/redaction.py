@@ -21,6 +21,8 @@ def shown(value: object) -> Any:
     """
     if isinstance(value, PLAIN):
         return value
+    if isinstance(value, bytes):
+        return f"({len(value)} bytes)"
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Address):
