@@ -13,9 +13,11 @@ from proxy.config.models import Backend, Config, Listener, Pool, Route
 from proxy.config.policies import Block
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.fallback import Fallback
 from proxy.core.health import HealthPolicy
+from proxy.core.hedging import HedgePolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.queueing import STATUS_PATH
@@ -35,6 +37,7 @@ from proxy.core.settings import (
     Match,
     PoolSettings,
     QueuePolicy,
+    RatePolicy,
     Redirect,
     RouteSettings,
     Settings,
@@ -43,6 +46,7 @@ from proxy.core.settings import (
     Timeouts,
 )
 from proxy.core.tls import BackendTls, ListenerTls
+from proxy.core.waiting import Priority, WaitingPolicy
 from proxy.core.warmup import WarmupPolicy
 from proxy.extensions import named_by
 
@@ -153,6 +157,13 @@ def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettin
         ejection=policy(EjectionPolicy, defaults.ejection, pool.ejection),
         limits=limits,
         hold=policy(HoldPolicy, defaults.hold, pool.hold),
+        waiting=policy(WaitingPolicy, defaults.queue, pool.queue),
+        concurrency=None if pool.adaptive_concurrency is None else policy(ConcurrencyPolicy, pool.adaptive_concurrency),
+        has_priorities=any(
+            route.priority is not Priority.NORMAL and (name == route.pool or name in (route.split or ()))
+            for route in config.routes
+        ),
+        hedge=policy(HedgePolicy, defaults.hedge, pool.hedge),
         send_proxy_protocol=pool.send_proxy_protocol,
         idempotency=None if pool.idempotency is None else policy(IdempotencyPolicy, pool.idempotency),
         tls=tls.pools.get(name, BackendTls()),
@@ -194,6 +205,8 @@ def _route(number: int, route: Route, fallback: Fallback | None) -> RouteSetting
         answer=_answer(route),
         strip_prefix=route.strip_prefix,
         preserve_host=route.preserve_host,
+        priority=route.priority,
+        rate_limit=None if route.rate_limit is None else policy(RatePolicy, route.rate_limit),
         queue=policy(QueuePolicy, route.queue) if route.on_unavailable == "queue" else None,
         slo=route.slo,
         fallback=fallback,

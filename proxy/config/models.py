@@ -46,18 +46,22 @@ from proxy.config.policies import (
     Ejection,
     Failover,
     Health,
+    Hedge,
     Hold,
     ListenerLimits,
     Locality,
     Outlier,
     PoolLimits,
+    PoolQueue,
     PoolTimeouts,
     Retries,
 )
 from proxy.config.quantities import FLAG, OBJECTIVE, choice, duration_from, or_word, share, whole, wrong
+from proxy.config.shedding import PRIORITY, AdaptiveConcurrency, RateLimit
 from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency, Queue
 from proxy.core import settings
+from proxy.core.waiting import Priority
 
 LISTENER = settings.ListenerSettings("", settings.Address())
 BACKEND = settings.BackendSettings("", settings.Address())
@@ -142,6 +146,9 @@ class Pool(Block):
     outlier: Outlier = Field(default_factory=Outlier)
     limits: PoolLimits = Field(default_factory=PoolLimits)
     hold: Hold = Field(default_factory=Hold)
+    queue: PoolQueue = Field(default_factory=PoolQueue)
+    adaptive_concurrency: AdaptiveConcurrency | None = None
+    hedge: Hedge = Field(default_factory=Hedge)
     send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol
     """Begin connections with a PROXY header that names the client, whom they then serve alone; `true` is `v1`."""
     idempotency: Idempotency | None = None
@@ -210,6 +217,9 @@ class Route(Block):
     """Taken off the path before it goes to the backend. Needs a `match.path` that begins with it."""
     preserve_host: Annotated[bool, FLAG] = ROUTE.preserve_host
     """Whether the backend gets the client's `Host`; if not, it gets its own address."""
+    priority: Annotated[Priority, PRIORITY] = ROUTE.priority
+    """Where all backends of a pool are full: `critical` and `high` come first, `low` is the first to be shed."""
+    rate_limit: RateLimit | None = None
     on_unavailable: Annotated[str, choice("'on_unavailable'", ["refuse", "queue"])] = "refuse"
     """What happens to a write with a key that no backend can take: 503, or it is stored and delivered later (202)."""
     queue: Queue = Field(default_factory=Queue)

@@ -15,8 +15,6 @@ ANYTHING: tuple[str, ...] = ()
 
 NOT_YET: dict[str, tuple[str, ...]] = {
     "cluster": ANYTHING,
-    "defaults.hedge": ANYTHING,
-    "pools.*.hedge": ANYTHING,
     "pools.*.mode": ("leader-follower",),
     "pools.*.leader": ANYTHING,
     "pools.*.read": ANYTHING,

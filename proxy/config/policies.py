@@ -13,6 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from proxy.config.dotted import OWN_CODE
 from proxy.config.failback import FAILBACK
+from proxy.config.hedges import HEDGE_AFTER
 from proxy.config.mistakes import nearest, quoted
 from proxy.config.names import CONDITION, PROBE_PATH, REGEX, STATUS_RANGE
 from proxy.config.quantities import DURATION, FLAG, POSITIVE_DURATION, choice, or_word, rate, share, size, whole, wrong
@@ -20,16 +21,20 @@ from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.health import HealthPolicy
+from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import HoldPolicy
 from proxy.core.settings import Limits as LimitSettings
 from proxy.core.settings import Timeouts as TimeoutSettings
+from proxy.core.waiting import WaitingPolicy
 
 TIMEOUTS = TimeoutSettings()
 LIMITS = LimitSettings()
 HOLD = HoldPolicy()
+HEDGE = HedgePolicy()
+WAITING = WaitingPolicy()
 HEALTH = HealthPolicy()
 BREAKER = BreakerPolicy()
 RETRIES = RetryPolicy()
@@ -271,6 +276,26 @@ class Hold(Block):
     """Requests of one worker that may wait at a time; more are answered with 503."""
 
 
+class PoolQueue(Block):
+    """Requests wait a little while all backends have as many as `max_in_flight` or `adaptive_concurrency` allow."""
+
+    max_requests: Annotated[int, whole(0, MOST)] = WAITING.max_requests
+    """Requests of one worker that may wait at a time; more are answered with 503."""
+    max_wait: Positive = WAITING.max_wait
+    """One that has waited for so long is answered with 503."""
+    lifo_after: Duration = WAITING.lifo_after
+    """Once the oldest has waited for longer, the newest comes first: its client still waits."""
+
+
+class Hedge(Block):
+    """A second backend is asked beside a slow one, and the first good answer wins. Only for GET, HEAD and OPTIONS."""
+
+    after: Annotated[HedgeAfter | None, HEDGE_AFTER] = HEDGE.after
+    """When: after a time (`50ms`), or once a request takes longer than a share of the others (`p95`); `none`: never."""
+    min_requests: Annotated[int, whole(1, MOST)] = HEDGE.min_requests
+    """Requests in the last 10 to 20 s below which no percentile is believed."""
+
+
 class Locality(Block):
     """The proxy's own region serves first. Needs the pool's `region`."""
 
@@ -317,3 +342,5 @@ class Defaults(Block):
     outlier: Outlier = Field(default_factory=Outlier)
     limits: Limits = Field(default_factory=Limits)
     hold: Hold = Field(default_factory=Hold)
+    queue: PoolQueue = Field(default_factory=PoolQueue)
+    hedge: Hedge = Field(default_factory=Hedge)

@@ -27,7 +27,7 @@ pools: {app: [127.0.0.1:9001, 127.0.0.1:9002]}
 ```
 
 `conf/` holds files to start from: `quickstart.yaml`, `routes.yaml`, `regions.yaml`, `active-passive.yaml`,
-`degraded.yaml`, `tls.yaml`, and `tuned.yaml`, which writes every default out.
+`degraded.yaml`, `limits.yaml`, `tls.yaml`, and `tuned.yaml`, which writes every default out.
 
 - `failover-proxy check FILE` names every mistake in a file, with line and column; its exit code is 78 if there is one.
 - `failover-proxy schema` prints a JSON Schema, with which an editor completes keys and marks wrong values.
@@ -82,6 +82,9 @@ SECTIONS = (
     ("Outlier", "`outlier`"),
     ("Limits", "`limits`"),
     ("Hold", "`hold`"),
+    ("PoolQueue", "`queue` of a pool"),
+    ("AdaptiveConcurrency", "`adaptive_concurrency`"),
+    ("Hedge", "`hedge`"),
     ("Idempotency", "`idempotency`"),
     ("Failover", "`failover`"),
     ("Locality", "`locality`"),
@@ -89,7 +92,8 @@ SECTIONS = (
     ("BackendTls", "`tls` of a pool"),
     ("Route", "`routes`"),
     ("Match", "`match`"),
-    ("Queue", "`queue`"),
+    ("Queue", "`queue` of a route"),
+    ("RateLimit", "`rate_limit`"),
     ("Fallback", "`fallback`"),
     ("StaleIfError", "`stale_if_error`"),
     ("Answer", "`answer`"),

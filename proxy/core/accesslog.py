@@ -50,6 +50,9 @@ GIVEN_UP = "client_left"
 RETRIES_EXHAUSTED = "URX"
 STOOD_IN = "DG"
 """Something else stood in for the Pool: another one, a kept answer or a fixed one."""
+RATE_LIMITED = "RL"
+LOST_RACE = "lost_race"
+"""The result of an Attempt beside which another one answered first."""
 EVERYTHING = "*"
 """In `redact`: the whole query."""
 REDACTED = b"REDACTED"
@@ -93,6 +96,11 @@ class Record:
         """The request's head, `size` bytes with what was there of its body, goes out."""
         self.sent = size
         self._sent_at = now
+
+    @property
+    def sending(self) -> tuple[int, float]:
+        """What `send` was told last."""
+        return self.sent, self._sent_at
 
     def judge(self, now: float) -> None:
         """The answer can be judged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from math import ceil
 
 from proxy.core.dispatch import Refuse
 from proxy.core.headers import PRODUCT
@@ -101,6 +102,25 @@ def bad_request(error: RequestError, request: RequestHead | None = None, *, clos
     if error.status == 405:
         fields.append(ALLOW)
     return message(error.status, fields, json.dumps(document).encode(), request=request, close=close)
+
+
+def too_many(request: RequestHead, seconds: float, *, close: bool) -> bytes:
+    """What a client gets that sends more than its Route takes: when it may come again."""
+    kind = ErrorKind.HTTP_REQUEST_DENIED
+    document = {
+        "type": "urn:failover-proxy:rate_limited",
+        "title": "Too many requests",
+        "status": 429,
+        "detail": "this client has sent more requests than it may",
+        "executed": "no",
+    }
+    fields = [
+        b"Content-Type: application/problem+json",
+        b"Cache-Control: no-store",
+        b"Proxy-Status: " + proxy_status(kind, details="rate limited"),
+        b"Retry-After: %d" % max(1, ceil(seconds)),
+    ]
+    return message(429, fields, json.dumps(document).encode(), request=request, close=close)
 
 
 TOO_MANY = bad_request(RequestError(503, "too many connections", ErrorKind.CONNECTION_LIMIT_REACHED))

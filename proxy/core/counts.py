@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from proxy.core.gcra import TABLE_SIZE, RateTable
+
 DEPTH = 4
 WIDTH = 32768
 ROWS = 1024
@@ -22,6 +24,9 @@ ROW_SIZE = 4 * DEPTH * WIDTH
 SIZE = PAGE + ROWS * ROW_SIZE
 """Bytes of memory; those of a row in which nothing is counted are never touched."""
 
+WHOLE = SIZE + TABLE_SIZE
+"""With the table of rate limits behind the rows."""
+
 _ROW = DEPTH * WIDTH
 
 Cells = tuple[int, ...]
@@ -30,13 +35,14 @@ Cells = tuple[int, ...]
 class SharedCounts:
     """One worker's view; `row` is its own, and holds nothing but zeros at first."""
 
-    __slots__ = ("_cells", "_key", "_start", "_used")
+    __slots__ = ("_cells", "_key", "_start", "_used", "rates")
 
     def __init__(self, memory: memoryview, row: int) -> None:
         self._key = bytes(memory[:SEED_SIZE])
         self._used = used_rows(memory)
         self._cells = memory[PAGE:SIZE].cast("I")
         self._start = row * _ROW
+        self.rates = RateTable(memory[SIZE:WHOLE], self._key) if len(memory) >= WHOLE else RateTable()
 
     def cells(self, key: bytes) -> Cells:
         """Where a key is counted."""

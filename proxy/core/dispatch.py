@@ -8,86 +8,37 @@ admitted here is settled exactly once: by `report` when it failed, by `finish` w
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import Protocol
 
-from proxy.core.balancer import Keyed
-from proxy.core.breaker import BAD, GOOD, Ticket
+from proxy.core.breaker import BAD, GOOD
+from proxy.core.decisions import RELAY, Attempt, Decision, Refuse, Relay, Request, Wait
+from proxy.core.gate import Gate
+from proxy.core.hedging import HedgeResult
 from proxy.core.model import Backend
 from proxy.core.pool import WELL, Pool
-from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome
+from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome, Progress
+from proxy.core.waiting import End, Priority, Waiter
 from proxy.errors import ERRORS, ErrorKind
+
+__all__ = ["RELAY", "Attempt", "Decision", "Dispatch", "Refuse", "Relay", "Request", "Wait"]
 
 HOLD_STEP = 0.025
 """Seconds between two looks for a Backend while a request is held."""
 RETRY_AFTER = 1
 """Seconds that a client is asked to wait where nothing was sent."""
-
-
-class Request(Keyed, Protocol):
-    """What the decisions need of a request's head."""
-
-    @property
-    def idempotent(self) -> bool:
-        """Whether repeating it changes nothing more (RFC 9110, section 9.2.2)."""
-
-    @property
-    def has_body(self) -> bool:
-        """Whether body bytes follow; there may be too many of them to send them again."""
-
-
-class Attempt:
-    """One try on one Backend. Send the request there, then report."""
-
-    __slots__ = ("backend", "number", "started", "ticket")
-
-    def __init__(self, backend: Backend, ticket: Ticket, number: int, now: float) -> None:
-        self.backend = backend
-        self.ticket = ticket
-        self.number = number
-        self.started = now
-
-    def __repr__(self) -> str:
-        return f"<Attempt {self.number} on {self.backend.name}{' trial' if self.ticket.is_trial else ''}>"
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait, then call `resume`."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Nothing more can be done: tell the client so, or give it the last real answer of a Backend."""
-
-    kind: ErrorKind
-    status: int
-    detail: str
-    executed: str | None = None
-    """For a request that must not be repeated: `no`, or `unknown` if it may have been executed."""
-    retry_after: int | None = None
-    """Seconds."""
-    name: str = ""
-    """What a problem document calls it, where it is not the kind."""
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """Pass this answer on, then call `finish`."""
-
-
-RELAY = Relay()
-
-Decision = Attempt | Wait | Refuse | Relay
+WAIT_STEP = 0.01
+"""Seconds between two looks of whoever can't be woken when its turn has come."""
+OVERLOADED = {
+    End.FULL: "all backends are full, and so is the queue",
+    End.TIMEOUT: "all backends are full, and none was free in time",
+    End.DISPLACED: "all backends are full, and requests of higher priority came",
+}
 
 
 class Dispatch:
     """The decisions of one request. `replayable` is False once its body can't be sent again."""
 
     __slots__ = (
+        "_gate",
         "_held_until",
         "_hold_ends",
         "_idempotent",
@@ -98,9 +49,12 @@ class Dispatch:
         "_rng",
         "_rounds",
         "_tried",
+        "_waiter",
         "attempt",
         "attempts",
+        "priority",
         "replayable",
+        "rival",
     )
 
     def __init__(self, pool: Pool, request: Request, rng: random.Random) -> None:
@@ -114,14 +68,19 @@ class Dispatch:
         self._rounds = 0
         self._held_until: float | None = None
         self._hold_ends: float | None = None
+        self._gate: Gate | None = None
+        self._waiter: Waiter | None = None
+        self.priority = Priority.NORMAL
         self.attempt: Attempt | None = None
+        self.rival: Attempt | None = None
+        """A second Attempt beside the first one."""
         self.attempts = 0
         self.replayable = True
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is open: no Attempt, no place among the held requests."""
-        return self.attempt is None and self._held_until is None
+        """Whether nothing is open: no Attempt, no place among those who wait."""
+        return self.attempt is None and self._held_until is None and self._waiter is None
 
     # What to do
 
@@ -131,6 +90,10 @@ class Dispatch:
         pool.budget.count_request(now)
         if pool.scouts_only and pool.lets_scouts_only(now) and not self._may_scout(now):
             return self._hold_or_refuse(now)
+        if pool.gate is not None:
+            pool.look_around(now)
+            if not pool.gate.admits(self.priority):
+                return self._stand_in_line(pool.gate, now)
         may_try = self._idempotent and not self._request.has_body
         backend = pool.pick(self._request, now, self._rng, may_try=may_try)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
@@ -157,6 +120,8 @@ class Dispatch:
     def resume(self, now: float) -> Decision:
         """A wait is over."""
         pool = self._pool
+        if self._gate is not None and self._waiter is not None:
+            return self._take_turn(self._gate, self._waiter, now)
         if self._held_until is not None:
             if pool.is_out(now) and not self._may_scout(now):
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
@@ -170,13 +135,18 @@ class Dispatch:
         if self.attempt is None:
             return
         self._settle(outcome, now)
-        if self.attempts > 1 and outcome.verdict() is GOOD:
+        if self._reason and outcome.verdict() is GOOD:
             self._pool.saved += 1
 
     def abandon(self, now: float) -> None:
         """The client has left or the proxy ends: this says nothing of the Backend."""
         if self._held_until is not None:
             self._release()
+        if self._gate is not None and self._waiter is not None:
+            self._gate.settle(self._waiter, End.LEFT, now)
+            self._waiter = None
+        if self.rival is not None:
+            self.drop(self.rival, CLIENT_GONE, now)
         if self.attempt is not None:
             self._settle(CLIENT_GONE, now)
 
@@ -235,6 +205,8 @@ class Dispatch:
         """
         pool, policy = self._pool, self._pool.settings.hold
         began = pool.outage_began()
+        if began is None and pool.gate is not None and self._last is None:
+            return self._stand_in_line(pool.gate, now)
         if began is None or pool.holding >= policy.max_requests:
             return self._refuse()
         is_first = self._hold_ends is None
@@ -264,6 +236,38 @@ class Dispatch:
             self._pool.holding -= 1
             self._held_until = None
 
+    # All are full
+
+    def _stand_in_line(self, gate: Gate, now: float) -> Wait | Refuse:
+        """Wait until a Backend is free; nothing of this request was sent yet."""
+        self._gate = gate
+        self._waiter = waiter = gate.line.join(self.priority, now)
+        return self._overloaded(End.FULL) if waiter is None else Wait(WAIT_STEP, waiter)
+
+    def _take_turn(self, gate: Gate, waiter: Waiter, now: float) -> Decision:
+        """It was called, sent away, or looks by itself."""
+        pool = self._pool
+        pool.look_around(now)
+        if not waiter.is_over:
+            gate.tend(now)
+        if waiter.end is not None:
+            self._waiter = None
+            return self._overloaded(waiter.end)
+        if not waiter.is_called:
+            return Wait(WAIT_STEP, waiter)
+        backend = pool.pick(self._request, now, self._rng)
+        if backend is None and pool.outage_began() is None:
+            gate.put_back(waiter)
+            return Wait(WAIT_STEP, waiter)
+        self._waiter = None
+        gate.settle(waiter, End.SERVED, now)
+        return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
+
+    def _overloaded(self, end: End) -> Refuse:
+        kind, executed = ErrorKind.CONNECTION_LIMIT_REACHED, None if self._idempotent else "no"
+        status, title = ERRORS[kind].status, "Too many requests at a time"
+        return Refuse(kind, status, OVERLOADED[end], executed, RETRY_AFTER, "overloaded", title)
+
     # Ends
 
     def _relay(self, outcome: Outcome, now: float) -> Relay:
@@ -276,6 +280,8 @@ class Dispatch:
             self._pool.touch()
         if self._pool.failing_at is not None:
             self._pool.end_outage(now)
+        if self._pool.is_timed and attempt is not None:
+            self._pool.strain.observe(now - attempt.started, now)
         return RELAY
 
     def _fail(self, outcome: Outcome, now: float) -> Refuse:
@@ -291,6 +297,41 @@ class Dispatch:
         executed = None if self._idempotent else "unknown" if sent else "no"
         detail = "request may have been executed" if executed == "unknown" else last.detail if last is not None else ""
         return Refuse(kind, ERRORS[kind].status, detail, executed, None if sent else RETRY_AFTER)
+
+    # A second Attempt beside a slow one
+
+    def hedge(self, now: float) -> Attempt | HedgeResult:
+        """Ask another Backend as well. It comes last of all: only where there is room, and the budget allows it."""
+        pool, first = self._pool, self.attempt
+        if first is None or first.ticket.is_trial or self.attempts > 1 or pool.outage_began() is not None:
+            return HedgeResult.NOBODY
+        if pool.gate is not None:
+            pool.look_around(now)
+            if not pool.gate.admits(Priority.LOW):
+                return HedgeResult.NOBODY
+        other = pool.pick(self._request, now, self._rng, (first.backend,))
+        if other is None or pool.panic or pool.settings.retries.attempts < 2:
+            return HedgeResult.NOBODY
+        if not pool.budget.withdraw(now):
+            return HedgeResult.NO_BUDGET
+        self.rival = self._admit(other, now)
+        self.attempt = first
+        return self.rival
+
+    def drop(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        """One of the two has failed or lost; the other is the Attempt from now on."""
+        other = self.rival if attempt is self.attempt else self.attempt
+        self.attempt, self.rival = attempt, None
+        self._settle(outcome, now)
+        if outcome is not HEDGE_LOST:
+            self._tried = (*self._tried, attempt.backend)
+            if attempt.number == 1:
+                # What failed would have been tried again.
+                self._reason = outcome.kind.value if outcome.kind else str(outcome.status)
+        elif self._pool.hedging is not None:
+            # So slow at least, else percentiles would sink with each hedge.
+            self._pool.hedging.observe(now - attempt.started, now)
+        self.attempt = other
 
     # For `keyed`, which decides by itself once a write may have been executed
 
@@ -344,3 +385,5 @@ class Dispatch:
 
 
 CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")
+HEDGE_LOST = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, progress=Progress.SENT, detail="another answered first")
+"""Says nothing of the Backend: that it is slow, its durations tell."""

@@ -4,6 +4,7 @@ the share of the load that they get. A Pool has one Group for each place and pic
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import cast
@@ -45,3 +46,16 @@ def grouped(settings: PoolSettings, backends: Sequence[Backend]) -> tuple[Group,
 
     found: Iterator[tuple[Place, Iterator[Backend]]] = groupby(sorted(backends, key=place), key=place)
     return tuple(Group(settings, where, tuple(members)) for where, members in found)
+
+
+def in_turn(groups: Sequence[Group], rng: random.Random) -> Iterator[Group]:
+    """The Group that a draw by shares gives, then the others, who serves first first."""
+    drawn = rng.random()
+    first = groups[0]
+    for group in groups:
+        if drawn < group.share:
+            first = group
+            break
+        drawn -= group.share
+    yield first
+    yield from (group for group in groups if group is not first)

@@ -15,6 +15,7 @@ from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.retry import NOT_SENT, Outcome
 from proxy.core.settings import IdempotencyPolicy
+from proxy.core.waiting import Priority
 
 
 class Repeatable:
@@ -73,6 +74,15 @@ class KeyedDispatch:
     @replayable.setter
     def replayable(self, claim: bool) -> None:
         self._inner.replayable = claim
+
+    @property
+    def priority(self) -> Priority:
+        """As Dispatch."""
+        return self._inner.priority
+
+    @priority.setter
+    def priority(self, priority: Priority) -> None:
+        self._inner.priority = priority
 
     @property
     def only(self) -> str:

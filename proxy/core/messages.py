@@ -213,6 +213,30 @@ class BackendCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class StrainCounts:
+    """What was limited, and what was hedged, in one Pool of one worker."""
+
+    waits: dict[str, int] = field(default_factory=dict)
+    """By result (`core.waiting.End`): requests that found all Backends full."""
+    waiting: int = 0
+    """Of them, those who wait now."""
+    hedges: dict[str, int] = field(default_factory=dict)
+    """By result (`core.hedging.HedgeResult`)."""
+    concurrency_limit: int | None = None
+    """What adaptive concurrency allows now; None: there is none."""
+
+    def plus(self, other: StrainCounts) -> StrainCounts:
+        """Those of this Pool, and of one of the same name, in one."""
+        limits = [one.concurrency_limit for one in (self, other) if one.concurrency_limit is not None]
+        return StrainCounts(
+            waits=_sums(self.waits, other.waits),
+            waiting=self.waiting + other.waiting,
+            hedges=_sums(self.hedges, other.hedges),
+            concurrency_limit=sum(limits) if limits else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PoolCounts:
     """Totals of one Pool in one worker since that worker's start; `panic` is of now."""
 
@@ -229,6 +253,7 @@ class PoolCounts:
     """Retries of the last seconds, """
     budget_allowed: float = 0.0
     """and how many there might have been."""
+    strain: StrainCounts = field(default_factory=StrainCounts)
 
     def plus(self, other: PoolCounts) -> PoolCounts:
         """Those of this Pool, and of one of the same name that has left, in one."""
@@ -239,6 +264,7 @@ class PoolCounts:
             saved=self.saved + other.saved,
             held=self.held + other.held,
             holding=self.holding + other.holding,
+            strain=self.strain.plus(other.strain),
         )
 
 
@@ -278,6 +304,8 @@ class Report:
     """By route, the Pool that could not serve, and what stood in for it (`pool`, `stale`, `fixed`)."""
     handshakes: dict[str, int] = field(default_factory=dict)
     """Clients' TLS handshakes, by result."""
+    rate_limited: dict[str, int] = field(default_factory=dict)
+    """By route: requests of clients that sent too many."""
 
 
 Message = (

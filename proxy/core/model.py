@@ -10,6 +10,7 @@ from bisect import bisect_left
 from math import inf
 
 from proxy.core.breaker import Breaker, BreakerPolicy, BreakerState
+from proxy.core.counts import SharedCounts
 from proxy.core.health import HealthState
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendCounts, BackendState
 from proxy.core.settings import BackendSettings
@@ -44,13 +45,17 @@ class Backend:
 
     __slots__ = (
         "_base_weight",
+        "_cells",
+        "_counts",
         "_share",
+        "_told",
         "admin",
         "breaker",
         "cost",
         "damped_until",
         "duration_buckets",
         "duration_sum",
+        "elsewhere",
         "failures",
         "health",
         "in_flight",
@@ -66,16 +71,31 @@ class Backend:
         "weight",
     )
 
-    def __init__(
-        self, pool: str, settings: BackendSettings, breaker: BreakerPolicy, now: float, workers: int = 1
+    def __init__(  # noqa: PLR0917 - each says something else
+        self,
+        pool: str,
+        settings: BackendSettings,
+        breaker: BreakerPolicy,
+        now: float,
+        workers: int = 1,
+        counts: SharedCounts | None = None,
     ) -> None:
         # For the life of the process
         self.key = (pool, settings.name)
         self.name = settings.name
         self.breaker = Breaker(breaker, now)
+        self._counts = counts
+        self._cells = (
+            counts.cells(f"in flight\0{pool}\0{settings.name}\0{settings.address}".encode())
+            if counts is not None
+            else ()
+        )
+        self._told = 0
+        self.elsewhere = 0
+        """In flight in other workers, where a limit makes that count."""
         # As the settings say
         self.settings = settings
-        self.max_in_flight = _share_of(settings.max_in_flight, workers)
+        self.max_in_flight = self._limit(workers)
         # As the last Snapshot says
         self.admin = AdminState.READY
         self.health = HealthState.UP
@@ -119,9 +139,7 @@ class Backend:
             return Unavailable.DAMPED
         if not self.breaker.is_closed:
             return Unavailable.OUTLIER if self.breaker.is_outlier else Unavailable.BREAKER_OPEN
-        if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
-            return Unavailable.FULL
-        return None
+        return Unavailable.FULL if self._is_full() else None
 
     def may_take_over(self, now: float) -> bool:
         """Whether it only stands by: a switch would make it serve."""
@@ -145,8 +163,31 @@ class Backend:
         """Whether panic may send requests here: everything but drain, maint, full and standby is ignored."""
         return not self.standby and self.admin is AdminState.READY and not self._is_full() and self._base_weight > 0
 
+    # How many at a time
+
     def _is_full(self) -> bool:
-        return self.max_in_flight is not None and self.in_flight >= self.max_in_flight
+        return self.max_in_flight is not None and self.in_flight + self.elsewhere >= self.max_in_flight
+
+    def _limit(self, workers: int) -> int | None:
+        """The limit over all workers, where this one can see what the others do; else its part, at least one."""
+        limit = self.settings.max_in_flight
+        return limit if limit is None or self._counts is not None else max(1, limit // workers)
+
+    def tell(self) -> None:
+        """Let the other workers know what is in flight here."""
+        if self._counts is not None:
+            told = 0 if self.max_in_flight is None else self.in_flight
+            if told != self._told:
+                self._counts.add(self._cells, told - self._told)
+                self._told = told
+
+    def look_around(self) -> bool:
+        """See what the other workers have in flight; whether it is full by that, or not full any more."""
+        if self._counts is None:
+            return False
+        was_full = self._is_full()
+        self.elsewhere = self._counts.others(self._cells)
+        return self._is_full() is not was_full
 
     def heed(self, state: BackendState) -> None:
         """Take over what a Snapshot says."""
@@ -179,7 +220,8 @@ class Backend:
         self.settings = settings
         self._base_weight = settings.weight
         self.weight = float(settings.weight)
-        self.max_in_flight = _share_of(settings.max_in_flight, workers)
+        self.max_in_flight = self._limit(workers)
+        self.tell()
         self.turn = 0.0
         self.breaker.obey(breaker, now)
 
@@ -214,8 +256,3 @@ class Backend:
             breaker_outlier=breaker.is_outlier,
             breaker_transitions=dict(self.transitions),
         )
-
-
-def _share_of(limit: int | None, workers: int) -> int | None:
-    """This worker's part of a limit that holds over all workers; at least one."""
-    return None if limit is None else max(1, limit // workers)

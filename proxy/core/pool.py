@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import inf
 
 from proxy.core.balancer import Keyed, load
 from proxy.core.breaker import BreakerState, Transition
-from proxy.core.group import Group, grouped
+from proxy.core.counts import SharedCounts
+from proxy.core.group import Group, grouped, in_turn
 from proxy.core.messages import DURATION_BUCKETS, BackendState, PoolCounts
 from proxy.core.model import ADMIN_VETOES, Backend, Unavailable
 from proxy.core.retry import RetryBudget
 from proxy.core.settings import BackendSettings, PoolSettings
+from proxy.core.strain import Strain
 from proxy.core.tiers import spread
 
 WELL = frozenset({None, Unavailable.FULL})
@@ -33,6 +35,7 @@ class Pool:
 
     __slots__ = (
         "_back_at",
+        "_counts",
         "_fresh_until",
         "_is_learning",
         "_listener",
@@ -45,9 +48,12 @@ class Pool:
         "budget",
         "by_name",
         "failing_at",
+        "gate",
         "groups",
+        "hedging",
         "held",
         "holding",
+        "is_timed",
         "lost_at",
         "name",
         "panic",
@@ -55,6 +61,7 @@ class Pool:
         "saved",
         "scouts_only",
         "settings",
+        "strain",
     )
 
     def __init__(
@@ -64,8 +71,11 @@ class Pool:
         *,
         workers: int = 1,
         listener: Callable[[Backend, Transition], None] | None = None,
+        counts: SharedCounts | None = None,
     ) -> None:
         self.name = settings.name
+        self._counts = counts
+        self.strain = Strain()
         self.budget = RetryBudget(settings.retries, now, workers)
         self._listener = listener
         self._fresh_until = -inf
@@ -97,6 +107,8 @@ class Pool:
         self.by_name = {backend.name: backend for backend in self.backends}
         self.groups = grouped(settings, self.backends)
         self._is_learning = any(group.learner is not None for group in self.groups)
+        self.strain.obey(settings, self.backends, now)
+        self.gate, self.hedging, self.is_timed = self.strain.gate, self.strain.hedging, self.strain.is_timed
 
     def _backend(self, settings: BackendSettings, now: float) -> Backend:
         """The one of this name and address that is here, or a new one."""
@@ -105,7 +117,7 @@ class Pool:
         if known is not None and known.settings.address == settings.address:
             known.obey(settings, policy, now, self._workers)
             return known
-        backend = Backend(self.name, settings, policy, now, self._workers)
+        backend = Backend(self.name, settings, policy, now, self._workers, self._counts)
         backend.breaker.listener = self._listens_to(backend)
         return backend
 
@@ -135,6 +147,7 @@ class Pool:
             self.retries[key] = self.retries.get(key, 0) + count
         self.budget.exhausted_total += other.budget.exhausted_total
         self.held += other.held
+        self.strain.absorb(other.strain)
         self.saved += other.saved
 
     def _let_go(self, backend: Backend) -> Backend:
@@ -204,6 +217,8 @@ class Pool:
         if self.panic or self.scouts_only:
             for group in self.groups:
                 group.candidates = tuple(b for b in group.backends if b.may_be_tried_in_panic())
+        if self.gate is not None:
+            self.gate.measure(self.backends, now, panic=self.panic)
         self._share_out()
         steps += [backend.changes_at(now) for backend in self.backends]
         self._fresh_until = min(relieved_until if relieved_until > now else inf, *steps)
@@ -306,7 +321,7 @@ class Pool:
         sole = self._sole
         if sole is not None and not tried:
             return sole.balancer.pick(sole.candidates, request, now, rng)
-        for group in self._groups_in_turn(rng):
+        for group in in_turn(self.groups, rng):
             candidates = tuple(b for b in group.candidates if b not in tried) if tried else group.candidates
             if candidates:
                 return group.balancer.pick(candidates, request, now, rng)
@@ -321,31 +336,17 @@ class Pool:
         """Whether somebody else is left who can serve if a trial fails."""
         return self.settings.retries.attempts > 1 and not self.panic and any(group.candidates for group in self.groups)
 
-    def _groups_in_turn(self, rng: random.Random) -> Iterator[Group]:
-        """The Group that a draw by shares gives, then the others, who serves first first."""
-        drawn = rng.random()
-        first = self.groups[0]
-        for group in self.groups:
-            if drawn < group.share:
-                first = group
-                break
-            drawn -= group.share
-        yield first
-        yield from (group for group in self.groups if group is not first)
-
     # In flight
 
     def enter(self, backend: Backend) -> None:
         """A request goes to this Backend."""
         backend.in_flight += 1
         backend.requests += 1
-        if backend.max_in_flight is not None and backend.in_flight >= backend.max_in_flight:
+        if self.gate is not None and self.gate.enter(backend):
             self.touch()
 
     def leave(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
         """It ended there."""
-        if backend.max_in_flight is not None and backend.in_flight >= backend.max_in_flight:
-            self.touch()
         backend.in_flight -= 1
         if failed:
             backend.failures += 1
@@ -353,6 +354,15 @@ class Pool:
         backend.duration_buckets[bisect_left(DURATION_BUCKETS, duration)] += 1
         if self._is_learning:
             self._teach(backend, duration, failed=failed, now=now)
+        if self.gate is not None and self.gate.leave(backend, duration, now, failed=failed):
+            self.touch()
+
+    def look_around(self, now: float) -> None:
+        """See what has changed, also in other workers, before the Gate is asked."""
+        if now >= self._fresh_until:
+            self.refresh(now)
+        if self.gate is not None and self.gate.look(now):
+            self.refresh(now)
 
     def _teach(self, backend: Backend, duration: float, *, failed: bool, now: float) -> None:
         for group in self.groups:
@@ -379,4 +389,5 @@ class Pool:
             holding=self.holding,
             budget_spent=spent,
             budget_allowed=allowed,
+            strain=self.strain.counts(),
         )

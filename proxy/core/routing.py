@@ -22,6 +22,7 @@ class Route:
         "_headers",
         "_methods",
         "fallback",
+        "is_guarded",
         "is_unconditional",
         "last_good",
         "name",
@@ -40,6 +41,8 @@ class Route:
         """The Pool where there is just one."""
         self.is_unconditional = not settings.match.methods and not settings.match.headers
         """Whether host and path are all that it asks for."""
+        self.is_guarded = settings.answer is not None or settings.rate_limit is not None
+        """Whether there is something to do before a Pool is asked, or in its place."""
         self._methods = frozenset(method.encode() for method in settings.match.methods)
         self._headers = tuple((name.lower().encode(), value.encode()) for name, value in settings.match.headers)
 

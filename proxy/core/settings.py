@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.fallback import Fallback
 from proxy.core.health import HealthPolicy
+from proxy.core.hedging import HedgePolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.tls import BackendTls, ListenerTls
+from proxy.core.waiting import Priority, WaitingPolicy
 from proxy.core.warmup import WarmupPolicy
 
 
@@ -132,6 +135,18 @@ class HashOn:
 
 
 @dataclass(frozen=True, slots=True)
+class RatePolicy:
+    """How many requests of one client a Route takes, over all workers."""
+
+    rate: float
+    """Requests a second that go on and on."""
+    burst: int = 10
+    """Requests that may come at once, after a time without any."""
+    key: HashOn = HashOn()
+    """What tells clients apart."""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """A named set of interchangeable Backends and their policies."""
 
@@ -159,6 +174,13 @@ class PoolSettings:
     outlier: OutlierPolicy = OutlierPolicy()
     limits: Limits = Limits()
     hold: HoldPolicy = HoldPolicy()
+    waiting: WaitingPolicy = WaitingPolicy()
+    """While all Backends are full (`queue` in a config file)."""
+    concurrency: ConcurrencyPolicy | None = None
+    """None: no limit but those of the Backends."""
+    hedge: HedgePolicy = HedgePolicy()
+    has_priorities: bool = False
+    """Whether a Route to this Pool has another priority than `normal`."""
     send_proxy_protocol: str = ""
     """`v1` or `v2`: each connection to a Backend begins with such a header. Empty: none does."""
     idempotency: IdempotencyPolicy | None = None
@@ -230,6 +252,8 @@ class RouteSettings:
     """As a Pool's."""
     fallback: Fallback | None = None
     """What it answers with when nothing can serve."""
+    priority: Priority = Priority.NORMAL
+    rate_limit: RatePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

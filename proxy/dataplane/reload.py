@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from proxy.core.breaker import Transition
+from proxy.core.counts import SharedCounts
 from proxy.core.headers import Rewrite
 from proxy.core.messages import RoutePart
 from proxy.core.model import Backend
@@ -56,6 +57,7 @@ def follow(
     *,
     now: float,
     listener: Callable[[Backend, Transition], None],
+    counts: SharedCounts | None = None,
 ) -> Pools:
     """The Pools of these Settings: those that were here before, changed as told, and new ones. The others depart."""
     following = {}
@@ -63,7 +65,7 @@ def follow(
     for one in settings.pools:
         pool = pools.get(one.name)
         if pool is None:
-            pool = Pool(one, now, workers=settings.workers, listener=listener)
+            pool = Pool(one, now, workers=settings.workers, listener=listener, counts=counts)
         else:
             departed.add(pool.obey(one, now, settings.workers))
         following[one.name] = pool

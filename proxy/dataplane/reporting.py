@@ -41,6 +41,7 @@ def report_of(worker: Worker, now: float, loop_lag: float, *, final: bool) -> Re
         keyed=dict(stats.keyed),
         handshakes=dict(stats.handshakes),
         degraded=dict(stats.degraded),
+        rate_limited=dict(stats.rate_limited),
         final=final,
     )
 

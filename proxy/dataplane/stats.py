@@ -34,6 +34,7 @@ class Stats:
         "degraded",
         "handshakes",
         "keyed",
+        "rate_limited",
         "refused",
         "turned_away",
         "unknown_outcomes",
@@ -48,6 +49,7 @@ class Stats:
         self.keyed: dict[tuple[str, str], int] = {}
         self.handshakes: dict[str, int] = {}
         self.degraded: dict[tuple[str, str, str], int] = {}
+        self.rate_limited: dict[str, int] = {}
 
     def count(self, route: str, pool: str, method: bytes, status: int, duration: float) -> None:
         """A request was answered with `status` after `duration` seconds."""
@@ -83,6 +85,10 @@ class Stats:
         """Something stood in for a Pool that could not serve."""
         self.degraded[route, pool, kind] = self.degraded.get((route, pool, kind), 0) + 1
 
+    def count_limited(self, route: str) -> None:
+        """A client has sent more than this Route takes."""
+        self.rate_limited[route] = self.rate_limited.get(route, 0) + 1
+
     def shook_hands(self, result: str) -> None:
         """A client's TLS handshake has ended like this."""
         self.handshakes[result] = self.handshakes.get(result, 0) + 1
@@ -103,6 +109,7 @@ class Stats:
         return [
             (self._series, {key: one for key, one in self._series.items() if known(key[0], key[1])}),
             (self.unknown_outcomes, {key: n for key, n in self.unknown_outcomes.items() if known(*key)}),
+            (self.rate_limited, {key: n for key, n in self.rate_limited.items() if key in names.routes}),
             (self.degraded, {key: n for key, n in self.degraded.items() if known(key[0], key[1])}),
             (self.keyed, {key: n for key, n in self.keyed.items() if key[0] in names.pools}),
             (self.turned_away, {key: n for key, n in self.turned_away.items() if key[0] in names.listeners}),

@@ -97,7 +97,8 @@ class Worker:
         self.departed = Departed(self.idle)
         self._routes = Routes()
         self.connections: set[Downstream] = set()
-        self.reception = Reception(self, places or Places())
+        self.places = places or Places()
+        self.reception = Reception(self, self.places)
         self.suspects: dict[Downstream, Sounding] = {}
         self.outbox = Outbox(loop)
         self.access_log: AccessLog | None = None
@@ -204,7 +205,8 @@ class Worker:
         self.access_log = follow_log(self.access_log, settings.access_log, self.rng)
         self.reception.configure(settings)
         follow_own_code(self, settings)
-        self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=self._breaker_changed)
+        listener, counts = self._breaker_changed, self.places.shared
+        self.pools = follow(settings, self.pools, self.idle, self.departed, now=now, listener=listener, counts=counts)
         self.introduced = [one.introductions for one in self.idle.values() if one.introductions is not None]
         self._forged = forgeable(settings.listeners)
         self._panics &= self.pools.keys()

@@ -82,7 +82,6 @@ ADDED_AT = 3
         # What is not built yet
         ("cluster: {etcd: []}", ["3:1: cluster: not supported yet"]),
         ("routes: [{pool: app, sticky: {cookie: a}}]", ["3:22: routes[0].sticky: not supported yet"]),
-        ("defaults: {hedge: {after: 1s}}", ["3:12: defaults.hedge: not supported yet"]),
     ],
 )  # fmt: skip
 def test_a_mistake_at_the_top_is_named_with_its_place(mistakes: Mistakes, added: str, expected: list[str]) -> None:

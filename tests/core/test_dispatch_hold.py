@@ -8,6 +8,7 @@ from proxy.core.messages import BackendState
 from proxy.core.pool import SCOUT_EVERY, Pool
 from proxy.core.retry import Outcome, RetryPolicy
 from proxy.core.settings import BackendSettings, HoldPolicy
+from proxy.core.waiting import WaitingPolicy
 from proxy.errors import ErrorKind
 from tests.core.pools import (
     DOWN,
@@ -238,7 +239,7 @@ def test_a_write_that_was_sent_never_waits() -> None:
 
 def test_a_wait_that_ends_with_all_backends_full_is_a_refusal() -> None:
     pool = lost(1, hold=HoldPolicy())
-    full = make_pool([BackendSettings("b0", NOWHERE, max_in_flight=1)])
+    full = make_pool([BackendSettings("b0", NOWHERE, max_in_flight=1)], waiting=WaitingPolicy(max_requests=0))
     full.heed({("app", "b0"): MAINT}, 10.0)
     dispatch = make_dispatch(full)
     assert isinstance(dispatch.start(10.0), Wait)

@@ -6,6 +6,7 @@ from proxy.core.dispatch import RETRY_AFTER, Refuse
 from proxy.core.http1 import RequestHead
 from proxy.core.retry import Outcome, Progress
 from proxy.core.settings import BackendSettings, HoldPolicy
+from proxy.core.waiting import WaitingPolicy
 from proxy.errors import ErrorKind
 from tests.core.pools import (
     BROKEN_OFF,
@@ -78,13 +79,15 @@ def test_where_no_backend_is_left_it_is_503_with_retry_after(head: RequestHead, 
     assert Refuse(ErrorKind.DESTINATION_UNAVAILABLE, 503, "", executed, RETRY_AFTER) == told
 
 
-def test_where_all_are_full_it_is_503_at_once() -> None:
-    """Nobody was lost, so there is nothing to wait for."""
-    pool = make_pool(members(2, max_in_flight=1))
+def test_where_all_are_full_and_nobody_may_wait_it_is_503_at_once() -> None:
+    pool = make_pool(members(2, max_in_flight=1), waiting=WaitingPolicy(max_requests=0))
     begin(pool)
     begin(pool)
 
-    assert 503 == refusal(make_dispatch(pool).start(0.0)).status
+    told = refusal(make_dispatch(pool, POST).start(0.0))
+
+    assert (503, "overloaded", "no", 1) == (told.status, told.name, told.executed, told.retry_after)
+    assert {"full": 1} == pool.counts().strain.waits
 
 
 # Counters

@@ -52,6 +52,8 @@ def _requests(totals: Totals) -> Iterator[Family]:
     yield _counter("degraded_answers", text, ("route", "pool", "kind"), stood_in)
     text = "Requests with an idempotency key, or without one that they need, by what they got."
     yield _counter("keyed_requests", text, ("pool", "result"), totals.keyed.items())
+    limited = [((route,), count) for route, count in totals.rate_limited.items()]
+    yield _counter("rate_limited", "Requests of clients that sent more than their Route takes.", ("route",), limited)
     yield _histogram(
         "request_duration_seconds", "Requests, to the last byte.", ("route", "pool"), totals.durations.items()
     )
@@ -82,8 +84,18 @@ def _pools(totals: Totals) -> Iterator[Family]:
         yield _counter(name, text, ("pool",), [((pool,), getattr(one, attribute)) for pool, one in pools])
     used = [((pool,), one.budget_used) for pool, one in pools]
     yield _gauge("retry_budget_used_ratio", "Share of the retry budget that the last 10 s took.", ("pool",), used)
-    waiting = [((pool,), one.holding) for pool, one in pools]
+    waiting = [((pool,), one.holding + one.strain.waiting) for pool, one in pools]
     yield _gauge("waiting_requests", "Requests that wait for a Backend now.", ("pool",), waiting)
+    waits = [((pool, end), count) for pool, one in pools for end, count in one.strain.waits.items()]
+    yield _counter("waits", "Requests that found all Backends full, by how that ended.", ("pool", "result"), waits)
+    hedges = [((pool, result), count) for pool, one in pools for result, count in one.strain.hedges.items()]
+    yield _counter(
+        "hedges", "Requests slow enough for a second Attempt, by what came of it.", ("pool", "result"), hedges
+    )
+    limits = [
+        ((pool,), one.strain.concurrency_limit) for pool, one in pools if one.strain.concurrency_limit is not None
+    ]
+    yield _gauge("concurrency_limit", "What adaptive concurrency allows, over all workers.", ("pool",), limits)
 
 
 def _workers(registry: Registry, totals: Totals) -> Iterator[Family]:

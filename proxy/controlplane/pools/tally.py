@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import sub
 from typing import Any, TypeVar, cast
 
 from proxy.controlplane.pools.rates import Rates
-from proxy.core.messages import DURATION_BUCKETS, BackendCounts, PoolCounts, Report
+from proxy.core.messages import DURATION_BUCKETS, BackendCounts, PoolCounts, Report, StrainCounts
 from proxy.core.naming import Names
 
 Key = tuple[str, str]
@@ -75,6 +75,7 @@ class PoolTotals:
     holding: int = 0
     budget_spent: float = 0.0
     budget_allowed: float = 0.0
+    strain: StrainCounts = field(default_factory=StrainCounts)
 
     @property
     def budget_used(self) -> float:
@@ -87,6 +88,8 @@ class PoolTotals:
             self.holding += counts.holding
             self.budget_spent += counts.budget_spent
             self.budget_allowed += counts.budget_allowed
+        strain = counts.strain if alive else replace(counts.strain, waiting=0, concurrency_limit=None)
+        self.strain = self.strain.plus(strain)
         _add(self.retries, counts.retries)
         self.budget_exhausted += counts.budget_exhausted
         self.saved += counts.saved
@@ -109,6 +112,7 @@ class Totals:
     keyed: dict[tuple[str, str], int] = field(default_factory=dict)
     handshakes: dict[str, int] = field(default_factory=dict)
     degraded: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    rate_limited: dict[str, int] = field(default_factory=dict)
 
     def add(self, report: Report, *, alive: bool) -> None:
         """Add one worker's last Report."""
@@ -119,6 +123,7 @@ class Totals:
         _add(self.keyed, report.keyed)
         _add(self.handshakes, report.handshakes)
         _add(self.degraded, report.degraded)
+        _add(self.rate_limited, report.rate_limited)
         self.client_aborts += report.client_aborts
         self.log_dropped += report.log_dropped
         for names, (buckets, seconds) in report.durations.items():
@@ -134,6 +139,7 @@ class Totals:
         _add(self.turned_away, _missing(before.turned_away, after.turned_away))
         _add(self.unknown_outcomes, _missing(before.unknown_outcomes, after.unknown_outcomes))
         _add(self.keyed, _missing(before.keyed, after.keyed))
+        _add(self.rate_limited, _missing(before.rate_limited, after.rate_limited))
         _add(self.degraded, _missing(before.degraded, after.degraded))
         for names in before.durations.keys() - after.durations.keys():
             self.durations.setdefault(names, Histogram()).add(*before.durations[names])
@@ -147,6 +153,7 @@ class Totals:
         forget_oldest(self.requests, lambda key: names.has_traffic(key[0], key[1]))
         forget_oldest(self.durations, lambda key: names.has_traffic(*key))
         forget_oldest(self.unknown_outcomes, lambda key: names.has_traffic(*key))
+        forget_oldest(self.rate_limited, names.routes.__contains__)
         forget_oldest(self.degraded, lambda key: names.has_traffic(key[0], key[1]))
         forget_oldest(self.backends, names.backends.__contains__)
         forget_oldest(self.pools, names.pools.__contains__)

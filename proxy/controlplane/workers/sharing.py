@@ -6,7 +6,7 @@ import mmap
 import os
 import secrets
 
-from proxy.core.counts import PAGE, ROW_SIZE, ROWS, SEED_SIZE, SIZE, used_rows
+from proxy.core.counts import PAGE, ROW_SIZE, ROWS, SEED_SIZE, WHOLE, used_rows
 
 
 class SharedMemory:
@@ -36,8 +36,8 @@ class SharedMemory:
     def _make(self) -> mmap.mmap:
         self.fd = os.memfd_create("failover-proxy-counts")
         try:
-            os.truncate(self.fd, SIZE)
-            self._map = mmap.mmap(self.fd, SIZE)
+            os.truncate(self.fd, WHOLE)
+            self._map = mmap.mmap(self.fd, WHOLE)
         except OSError:
             os.close(self.fd)
             raise

@@ -194,8 +194,7 @@ def _make_room(client: Downstream) -> bool:
 
 
 async def _connect(home: IdleConnections, client: Downstream, check: Callable[[], None]) -> Upstream | Outcome:
-    task = client.worker.loop.create_task(home.open(client))
-    task.add_done_callback(lambda _: client.wake())
+    task = begin_opening(home, client)
     try:
         while not task.done():
             check()
@@ -203,9 +202,26 @@ async def _connect(home: IdleConnections, client: Downstream, check: Callable[[]
                 return Outcome(ErrorKind.CONNECTION_TIMEOUT, detail="no connection in time")
             await PAUSE
     finally:
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_let_go)
+        give_up(task)
+    return opened(task)
+
+
+def begin_opening(home: IdleConnections, client: Downstream) -> asyncio.Task[Upstream]:
+    """Open a connection beside all else; its end wakes the client."""
+    task = client.worker.loop.create_task(home.open(client))
+    task.add_done_callback(lambda _: client.wake())
+    return task
+
+
+def give_up(task: asyncio.Task[Upstream]) -> None:
+    """Nobody waits for this connection any more, if it is not there yet."""
+    if not task.done():
+        task.cancel()
+        task.add_done_callback(_let_go)
+
+
+def opened(task: asyncio.Task[Upstream]) -> Upstream | Outcome:
+    """The connection that was opened, or how that failed."""
     error = task.exception()
     if error is None:
         return task.result()

@@ -12,7 +12,8 @@ import os
 import resource
 from math import inf
 
-from proxy.core.counts import SIZE, Cells, SharedCounts
+from proxy.core.counts import WHOLE, Cells, SharedCounts
+from proxy.core.gcra import RateTable
 from proxy.core.settings import ListenerSettings
 
 LISTENER_FULL = "connections"
@@ -38,15 +39,22 @@ class Count:
 class Places:
     """The connections that count. One that was refused does not."""
 
-    __slots__ = ("_counts", "_shared", "inside")
+    __slots__ = ("_counts", "_shared", "inside", "rates")
 
     def __init__(self, shared: SharedCounts | None = None) -> None:
         self._shared = shared
         self._counts: dict[bytes, Count] = {}
         self.inside = 0
+        self.rates = RateTable() if shared is None else shared.rates
+        """What clients have sent, where a Route limits that."""
 
     def __repr__(self) -> str:
         return f"<Places {self.inside} inside>"
+
+    @property
+    def shared(self) -> SharedCounts | None:
+        """Where all workers count together; None: this one is alone."""
+        return self._shared
 
     def enter(self, listener: ListenerSettings, client: str) -> tuple[bytes, ...] | str:
         """Take a place: what to `leave` with later, or the limit that is reached. Without an address none counts."""
@@ -55,7 +63,7 @@ class Places:
             return LISTENER_FULL
         keys: tuple[bytes, ...] = (name,)
         if client and listener.connections_per_client is not None:
-            key = name + b"\0" + _network(client)
+            key = name + b"\0" + network_of(client)
             if not self._enter(key, listener.connections_per_client):
                 self._leave(name)
                 return CLIENT_FULL
@@ -95,12 +103,12 @@ class Places:
 
 def shared_counts(fd: int, row: int) -> SharedCounts:
     """The memory that the supervisor has made for all workers, as it was inherited."""
-    memory = memoryview(mmap.mmap(fd, SIZE))
+    memory = memoryview(mmap.mmap(fd, WHOLE))
     os.close(fd)
     return SharedCounts(memory, row)
 
 
-def _network(client: str) -> bytes:
+def network_of(client: str) -> bytes:
     """What counts as one client."""
     if ":" not in client:
         return client.encode()

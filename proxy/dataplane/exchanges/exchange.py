@@ -10,7 +10,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
-from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, STOOD_IN, Entry, flags_of, result_of
+from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, RATE_LIMITED, STOOD_IN, Entry, flags_of, result_of
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import RELAY, Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
@@ -20,10 +20,12 @@ from proxy.core.keyed import KeyedDispatch
 from proxy.core.retry import Outcome, answered
 from proxy.core.settings import Redirect, RouteSettings, StaticAnswer, StatusOfWrites
 from proxy.dataplane.backends.upstream import Upstream
-from proxy.dataplane.exchanges.asking import Asking
+from proxy.dataplane.clients.limited import seconds_too_early
+from proxy.dataplane.exchanges.racing import HEDGED, Racing
 from proxy.dataplane.exchanges.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
 from proxy.dataplane.exchanges.rescue import POOL, Rescue
 from proxy.dataplane.exchanges.tunnel import run_tunnel
+from proxy.dataplane.exchanges.turns import await_turn
 from proxy.dataplane.exchanges.upload import begin_upload
 from proxy.dataplane.transport.pause import PAUSE, rest, wait
 from proxy.dataplane.writes.keyed import begin_keyed, status_of_write
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.clients.downstream import Downstream
 
 
-class Exchange(Asking):
+class Exchange(Racing):
     """One request, from its head to the last byte of its answer."""
 
     __slots__ = ("_answer", "_answered", "_dispatch", "_rescue", "_route")
@@ -54,13 +56,12 @@ class Exchange(Asking):
         worker, request = self._worker, self._request
         route = worker.route(request)
         self._route = route.name
-        if route.settings.answer is not None:
-            return await self._answer_alone(route.settings.answer)
+        if route.is_guarded and (is_kept := await self._answer_early(route)) is not None:
+            return is_kept
         self._rewrite = worker.rewrites[route.number]
         self._enter(worker.pools[route.pool or route.choose(worker.rng)], route.settings)
-        keyed = self._keyed
+        keyed, dispatch = self._keyed, self._dispatch
         self._rescue = rescue = None if route.fallback is None else self._begin_rescue(route, route.fallback)
-        self._dispatch = dispatch = Dispatch(self._pool, request, worker.rng) if keyed is None else keyed.dispatch
         decision: Decision | Answer
         try:
             if self._upload is not None:
@@ -78,13 +79,13 @@ class Exchange(Asking):
                             decision = barred
                             continue
                         self._send()
-                        while self._failure is None:
+                        is_over = self._pool.hedging is not None and await self._run_hedged(decision)
+                        while not is_over and self._failure is None:
                             await PAUSE
-                            if self._is_judgeable():
-                                break
+                            is_over = self._is_judgeable()
                     decision = self._judge()
                 elif type(decision) is Wait:
-                    await wait(self._client, decision.seconds, self._check_client)
+                    await self._wait(decision)
                     decision = dispatch.resume(monotonic())
                 elif rescue is not None and (other := self._go_elsewhere(rescue, decision)) is not None:
                     dispatch, decision = self._dispatch, other
@@ -121,6 +122,24 @@ class Exchange(Asking):
             self._upload = begin_upload(self._client, self._request, pool.settings)
         if pool.settings.idempotency is not None:
             self._keyed = begin_keyed(self._client, self._request, pool, pool.settings.idempotency, route)
+        keyed = self._keyed
+        self._dispatch = Dispatch(pool, self._request, self._worker.rng) if keyed is None else keyed.dispatch
+        if pool.gate is not None:
+            self._dispatch.priority = route.priority
+
+    async def _wait(self, decision: Wait) -> None:
+        if decision.waiter is None:
+            await wait(self._client, decision.seconds, self._check_client)
+        else:
+            await await_turn(self._client, self._pool, decision.waiter, self._check_client)
+
+    async def _run_hedged(self, attempt: Attempt) -> bool:
+        """Where this Attempt may get a rival: whether what is left of them can be judged already."""
+        request, dispatch, hedging = self._request, self._dispatch, self._pool.hedging
+        is_fit = attempt.number == 1 and request.method in HEDGED and not request.has_body and not request.is_upgrade
+        if not is_fit or self._failure is not None or hedging is None or not isinstance(dispatch, Dispatch):
+            return False
+        return await self._race(dispatch, hedging)
 
     # When nothing can serve
 
@@ -157,6 +176,7 @@ class Exchange(Asking):
             return None
         self._pool, self._timeouts, self._rewrite = pool, pool.settings.timeouts, rescue.rewrite()
         self._dispatch = Dispatch(pool, self._request, self._worker.rng)
+        self._dispatch.priority = rescue.priority
         return self._dispatch.start(monotonic())
 
     def _judge(self) -> Decision:
@@ -284,6 +304,16 @@ class Exchange(Asking):
         self._log(101, now, self._pool.name)
         self._dispatch.finish(self._answered, now)
         return False
+
+    async def _answer_early(self, route: Route) -> bool | None:
+        """What needs no Backend; None where the request goes on to one."""
+        seconds = seconds_too_early(self._client, self._request, route.settings)
+        if seconds:
+            self._worker.stats.count_limited(self._route)
+            close = self._must_close()
+            answer = answers.too_many(self._request, seconds, close=close)
+            return await self._answer_here(answer, 429, "", close=close, flags=RATE_LIMITED)
+        return None if route.settings.answer is None else await self._answer_alone(route.settings.answer)
 
     async def _answer_alone(self, own: StaticAnswer | Redirect | StatusOfWrites) -> bool:
         """What a Route answers without a Backend."""

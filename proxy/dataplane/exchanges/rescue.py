@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proxy.core.pool import Pool
     from proxy.core.routing import Route
     from proxy.core.stale import Kept
+    from proxy.core.waiting import Priority
     from proxy.dataplane.clients.downstream import Downstream
 
 POOL, STALE, FIXED = "pool", "stale", "fixed"
@@ -94,6 +95,11 @@ class Rescue:
     def _other(self) -> Pool | None:
         other = None if self.is_elsewhere else self._worker.pools.get(self.policy.pool)
         return None if other is self.home else other
+
+    @property
+    def priority(self) -> Priority:
+        """Of the request, there as here."""
+        return self._route.settings.priority
 
     def rewrite(self) -> Rewrite | None:
         """How the request is changed for the other Pool."""
