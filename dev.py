@@ -202,6 +202,11 @@ def soak() -> int:
     return become(["-m", "tests.soak", "--seconds", seconds, "--seed", seed])
 
 
+def screenshots() -> int:
+    """Take pictures of the dashboard."""
+    return become(["-m", "tests.e2e.screenshots"])
+
+
 def cuts() -> int:
     """Cut the exchange with a backend at every byte, and kill the proxy with every seed."""
     os.environ["CUTS"] = "full"
@@ -343,6 +348,7 @@ COMMANDS: Dict[str, Command] = {
     ),
     "cuts": Command(cuts, DEV, "writes cut at every byte, and the proxy killed with every seed (tests take a share)"),
     "soak": Command(soak, DEV, "mixed traffic, aborts and kills for SECONDS=300; leaks and wrong answers are failures"),
+    "screenshots": Command(screenshots, DEV, "pictures of the dashboard for docs/screenshots (needs chromium)"),
     "format": Command(format_code, DEV, "lay the code out"),
     "lock": Command(lock_packages, None, "write the lock files anew from pyproject.toml (needs uv)"),
     "clean": Command(clean, None, "remove the virtual environment and caches"),

@@ -66,6 +66,8 @@ class Load:
     rate: float = RATE
     writes: bool = True
     tls: ssl.SSLContext | None = None
+    path: str = "/"
+    """What every target begins with."""
     records: list[Record] = field(default_factory=list)
     """Of the requests that have ended."""
     _idle: deque[Client] = field(default_factory=deque)
@@ -107,7 +109,7 @@ class Load:
         loop = asyncio.get_running_loop()
         record = Record(f"{method.lower()}-{self._serial}-{number}-", method, loop.time())
         body = record.id.encode() if method == "POST" else b""
-        data = request(method, f"/{record.id}", "Content-Type: text/plain", body=body)
+        data = request(method, f"{self.path}{record.id}", "Content-Type: text/plain", body=body)
         try:
             async with asyncio.timeout(GIVE_UP):
                 record.answer = await self._ask(data, method)

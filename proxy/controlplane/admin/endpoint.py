@@ -25,6 +25,7 @@ from proxy.controlplane.admin.pools import Pools
 from proxy.controlplane.admin.problems import answer_with_problems
 from proxy.controlplane.admin.unreadable import ProblemRunner
 from proxy.controlplane.admin.view import View
+from proxy.controlplane.dashboard.pages import Dashboard, wants_page
 from proxy.core.settings import AdminSettings
 
 BODY_MAX = 65536
@@ -49,6 +50,7 @@ class Admin:
         self.operations = [operation for part in parts for operation in part.operations()]
         description.describe(self.operations)
         self._index_text = index(self.operations)
+        self._dashboard = Dashboard()
         self._guard = Guard(settings)
         self._runner = ProblemRunner(self._application(), access_log=None, shutdown_timeout=1.0)
 
@@ -69,11 +71,13 @@ class Admin:
     def _application(self) -> web.Application:
         middlewares = [answer_with_problems, self._guard.middleware()]
         application = web.Application(middlewares=middlewares, client_max_size=BODY_MAX)
-        application.add_routes([web.get("/", self._index), *routes(self.operations)])
+        application.add_routes([web.get("/", self._index), self._dashboard.route(), *routes(self.operations)])
         return application
 
     async def _index(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._index_text)
+        if wants_page(request):
+            return self._dashboard.page()
+        return web.Response(text=self._index_text, headers={"Vary": "Accept"})
 
 
 def index(operations: list[Operation]) -> str:

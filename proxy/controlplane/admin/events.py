@@ -31,8 +31,8 @@ READERS = 64
 """More at a time get 503."""
 ROOM = 2 * 1024 * 1024
 """Bytes that may wait for one reader; what is too large for that may wait alone."""
-SILENCE = 15.0
-"""Seconds after which something is sent, so that either side notices if the other has gone."""
+SILENCE = 2.0
+"""Seconds after which something is sent, so that either side soon notices if the other has gone."""
 PATIENCE = 30.0
 """Seconds in which a reader must take what is written."""
 RESUMED = 1000

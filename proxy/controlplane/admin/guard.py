@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy.controlplane.admin.problems import Handler, Problem
+from proxy.controlplane.dashboard.pages import is_for_all
 from proxy.controlplane.listeners.sockets import StartError
 from proxy.core.settings import Address, AdminSettings
 
@@ -37,7 +38,7 @@ class Guard:
 
     def check(self, request: web.Request) -> None:
         """Raise a Problem unless this request may be answered."""
-        if self._token and request.path not in OPEN_PATHS:
+        if self._token and request.path not in OPEN_PATHS and not is_for_all(request):
             self._check_token(request)
         if request.method not in SAFE_METHODS:
             self._check_host(request)

@@ -1,0 +1,1 @@
+"""The dashboard: one page that a browser gets from the admin endpoint, and the files that belong to it."""
