@@ -7,6 +7,7 @@ Only what was asked for is imported, so that `--help` and shell completion answe
 from __future__ import annotations
 
 import importlib
+import inspect
 
 import click
 
@@ -21,9 +22,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "failover": ("proxy.cli.switch:failover", "Make another backend of an active-passive pool the active one."),
     "failback": ("proxy.cli.switch:failback", "Give the place back to the first backend in line that is well."),
     "journal": ("proxy.cli.journal:journal", "Show what has happened, why, and what a failover has cost."),
+    "explain": ("proxy.cli.explain:explain", "Say what would become of a request, or why a backend is out."),
     "schema": ("proxy.cli.schema:schema", "Print the JSON Schema of config files, for editors."),
+    "completion": ("proxy.cli.completion:completion", "Print the completion script for bash, zsh or fish."),
 }
 """Where each command is, and what `--help` says of it."""
+
+
+MARK = "\\b\nExamples:"
+"""Before the examples in a docstring, which is a raw one: what click reads as `\\b` is two characters there."""
 
 
 class LazyGroup(click.Group):
@@ -37,6 +44,7 @@ class LazyGroup(click.Group):
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
+        end_with_examples(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -44,7 +52,18 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def end_with_examples(command: click.Command) -> None:
+    """Move the examples from the docstring to the end of the help, behind all options, as they are written."""
+    text, mark, examples = inspect.cleandoc(command.help or "").partition(MARK)
+    if mark:
+        command.help, command.epilog = text.rstrip(), f"\b\nExamples:{examples}"
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExamples:\n  failover-proxy run conf/quickstart.yaml\n  failover-proxy status --watch",
+)
 @click.version_option(__version__, "--version", prog_name="failover-proxy", message="%(prog)s %(version)s")
 def main() -> None:
     """Stand in front of backends and keep them reachable while parts of them fail.

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from proxy.cli.client import Caller, Refused, admin_options
+from proxy.cli.names import complete_backend, complete_pool
 
 LOOK_EVERY = 0.2
 """Seconds between two looks whether it is drained."""
@@ -19,8 +20,8 @@ Json = dict[str, Any]
 
 @click.command()
 @click.argument("intent", type=click.Choice(["drain", "maint", "ready"]))
-@click.argument("pool")
-@click.argument("name", metavar="BACKEND")
+@click.argument("pool", shell_complete=complete_pool)
+@click.argument("name", metavar="BACKEND", shell_complete=complete_backend)
 @click.option("--wait", is_flag=True, help="Return when no request is in flight on it.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait at the most; without it, for ever.")
 @admin_options

@@ -79,13 +79,21 @@ class Caller:
     def ask(self, method: str, target: str, document: object = None, timeout: float = TIMEOUT) -> Any:
         """Send one request; the JSON of the answer, or Refused. Ends the command where nobody answers."""
         try:
-            status, answer = exchange(self.endpoint, method, target, self.token, document, timeout=timeout)
+            return self.try_to_ask(method, target, document, timeout)
         except Unreachable as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
+
+    def try_to_ask(self, method: str, target: str, document: object = None, timeout: float = TIMEOUT) -> Any:
+        """The same, for who can go on where nobody answers. Raises Refused or Unreachable."""
+        status, answer = exchange(self.endpoint, method, target, self.token, document, timeout=timeout)
         if status >= http.HTTPStatus.BAD_REQUEST:
             raise Refused(status, answer)
         return answer
+
+    def saying(self, refused: Refused) -> str:
+        """What was answered, and by whom."""
+        return f"the admin endpoint {self.endpoint} answers {refused.status}: {refused}"
 
 
 def admin_options(command: Callable[..., None]) -> Callable[..., None]:

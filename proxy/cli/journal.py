@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import click
 
 from proxy.cli.client import Caller, Refused, admin_options
+from proxy.cli.names import complete_backend, complete_pool
 
 WIDTH = 100
 """Columns of a line."""
@@ -37,8 +38,10 @@ Json = dict[str, Any]
 
 
 @click.command()
-@click.option("--pool", metavar="POOL", help="Only what is about this pool.")
-@click.option("--backend", metavar="BACKEND", help="Only what is about backends of this name.")
+@click.option("--pool", metavar="POOL", shell_complete=complete_pool, help="Only what is about this pool.")
+@click.option(
+    "--backend", metavar="BACKEND", shell_complete=complete_backend, help="Only what is about backends of this name."
+)
 @click.option("--kind", type=click.Choice(KINDS), help="Only entries of this kind.")
 @click.option("--since", metavar="WHEN", help="Only what is younger: 90s, 15m, 1h, 7d, or a date.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="The newest so many.")

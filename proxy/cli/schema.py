@@ -14,7 +14,7 @@ def schema() -> None:
     \b
     Examples:
       failover-proxy schema > failover.schema.json
-      check-jsonschema --schemafile failover.schema.json conf/*.yaml
+      failover-proxy schema | check-jsonschema --schemafile /dev/stdin conf/*.yaml
     """
     from proxy.config.schema import json_schema  # noqa: PLC0415 - `--help` must not wait for pydantic
 

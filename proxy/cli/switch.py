@@ -9,14 +9,18 @@ from urllib.parse import quote
 import click
 
 from proxy.cli.client import Caller, Refused, admin_options
+from proxy.cli.names import complete_backend, complete_pool
 
 Json = dict[str, Any]
 
 
 @click.command()
-@click.argument("pool")
+@click.argument("pool", shell_complete=complete_pool)
 @click.option(
-    "--to", metavar="BACKEND", help="Who takes over. Without it, the failover that waits for approval is done."
+    "--to",
+    metavar="BACKEND",
+    shell_complete=complete_backend,
+    help="Who takes over. Without it, the failover that waits for approval is done.",
 )
 @click.option("--force", is_flag=True, help="Though it looks as if it were out.")
 @admin_options
@@ -37,7 +41,7 @@ def failover(caller: Caller, *, pool: str, to: str | None, force: bool) -> None:
 
 
 @click.command()
-@click.argument("pool")
+@click.argument("pool", shell_complete=complete_pool)
 @admin_options
 def failback(caller: Caller, *, pool: str) -> None:
     r"""Give the place back to the first backend in line that is well.
@@ -47,6 +51,7 @@ def failback(caller: Caller, *, pool: str) -> None:
     \b
     Examples:
       failover-proxy failback payments
+      failover-proxy failback payments --admin unix:/run/failover-proxy/admin
     """
     _switch(caller, pool, "failback", {})
 

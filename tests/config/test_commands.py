@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,39 @@ def test_help_loads_none_of_the_large_packages() -> None:
     assert set() == {"pydantic", "yaml", "aiohttp", "uvloop", "prometheus_client", "pybreaker"}.intersection(
         output.split()
     )
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_help_ends_with_two_examples_as_they_are_typed(command: str) -> None:
+    text = invoke(*command.split(), "--help").stdout
+
+    *_, mark, first, second = text.splitlines()
+    assert "  Examples:" == mark
+    assert [True, True] == [f"failover-proxy {command}" in line for line in (first, second)]
+    assert "\\b" not in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(shell: str) -> None:
+    script = invoke("completion", shell).stdout
+
+    assert ("_FAILOVER_PROXY_COMPLETE" in script, f"{shell}_complete" in script) == (True, True)
+
+
+def test_bash_completes_what_the_command_says_that_there_is(program: Callable[[str], str], tmp_path: Path) -> None:
+    """The script that is printed, run by the shell that it is for."""
+    (tmp_path / "failover-proxy").write_text(f'#!/bin/sh\nexec {sys.executable} -m proxy "$@"\n')
+    (tmp_path / "failover-proxy").chmod(0o755)
+    typed = "COMP_WORDS=(failover-proxy fail); COMP_CWORD=1; _failover_proxy_completion failover-proxy; echo ${COMPREPLY[*]}"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    source = invoke("completion", "bash").stdout
+
+    done = subprocess.run(
+        [program("bash"), "-c", f"complete() {{ :; }}\n{source}\n{typed}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+
+    assert ("failover failback", "") == (done.stdout.strip(), done.stderr)

@@ -162,9 +162,9 @@ def test_failed_probes_tell_what_was_seen_and_how_many_good_ones_it_takes(make: 
 @pytest.mark.parametrize(
     ("state", "until", "end"),
     [
-        (BreakerState.OPEN, 16.0, "2 good trials in a row, from in 4 s on"),
-        (BreakerState.OPEN, 11.0, "2 good trials in a row, with the next requests"),
-        (BreakerState.HALF_OPEN, 0.0, "2 good trials in a row, which run"),
+        (BreakerState.OPEN, 16.0, "2 good trials in a row, which begin in 4 s"),
+        (BreakerState.OPEN, 11.0, "2 good trials in a row, which begin with the next requests"),
+        (BreakerState.HALF_OPEN, 0.0, "2 good trials in a row, which are under way"),
     ],
 )
 def test_an_open_breaker_tells_its_reason_and_when_trials_begin(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.cli.status import WIDTH, status
+from proxy.cli.status import status
+from proxy.cli.table import WIDTH
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, BackendCounts, PoolNews
 from proxy.core.settings import Address, AdminSettings, BackendSettings, IdempotencyPolicy, PoolSettings
@@ -41,10 +42,11 @@ async def test_all_is_well(api: Api, run_status: Status) -> None:
     result = await run_status("--admin", address(api))
 
     assert [
-        "POOL app  2 of 2 available",
-        "  BACKEND                        STATE   WEIGHT IN FLIGHT   REQUESTS  FAILURES   P50 MS   P99 MS",
-        "  b0                             up           1         0          0         0        -        -",
-        "  b1                             up           1         0          0         0        -        -",
+        "POOL app  UP  2 of 2 available",
+        "  all 2 app backends are well; nothing failed",
+        "  BACKEND                    STATE   WEIGHT IN FLIGHT    REQ/S  REQUESTS FAILURES   P50 MS   P99 MS",
+        "  b0                         up           1         0      0.0         0        0        -        -",
+        "  b1                         up           1         0      0.0         0        0        -        -",
     ] == result.output.splitlines()
     assert 0 == result.exit_code
 
@@ -87,12 +89,14 @@ async def test_a_backend_that_is_out_says_why(api: Api, make: Make, run_status: 
     result = await run_status("--admin", address(api))
 
     assert [
-        "  b0                             out          1         0          0         0        -        -",
-        "    drain: takes nothing new until an administrator says ready",
-        "    failed_probes: connection refused",
-        "    breaker_open: 5 failures in a row, trials from 2023-11-14T22:14:25.000Z",
+        "  b0                         out          1         0      0.0         0        0        -        -",
+        "    drain: a person has put it in drain; until a person says ready",
+        "    failed_probes: its probes fail (connection refused); until 2 good probes in a row, one about",
+        "      every 1e+07 s",
+        "    breaker_open: its breaker took it out (5 failures in a row); until 2 good trials in a row, which",
+        "      begin in 65 s",
         "    since 2023-11-14T22:13:22.000Z",
-    ] == result.output.splitlines()[2:7]
+    ] == result.output.splitlines()[3:10]
     assert 0 == result.exit_code
 
 
@@ -104,8 +108,11 @@ async def test_a_pool_without_an_available_backend_is_a_failure(api: Api, run_st
 
     result = await run_status("--admin", address(api))
 
-    first = "POOL app  0 of 2 available  PANIC: too few are well, so verdicts are not believed"
-    assert (1, first) == (result.exit_code, result.output.splitlines()[0])
+    first = [
+        "POOL app  PANIC  0 of 2 available",
+        "  2 of 2 app backends out (b0 maint, b1 maint); too few are well, so verdicts are not believed;",
+    ]
+    assert (1, first) == (result.exit_code, result.output.splitlines()[:2])
 
 
 async def test_a_standby_is_not_called_out(open_api: OpenApi, run_status: Status) -> None:
@@ -114,8 +121,9 @@ async def test_a_standby_is_not_called_out(open_api: OpenApi, run_status: Status
 
     result = await run_status("--admin", address(api))
 
-    assert "standby" in result.output.splitlines()[3]
-    assert "    standby: well, but a lower tier serves" == result.output.splitlines()[4]
+    assert "standby" in result.output.splitlines()[4]
+    cause = "    standby: a lower tier or a nearer region serves; until a lower tier fails"
+    assert cause == result.output.splitlines()[5]
     assert 0 == result.exit_code
 
 
@@ -133,8 +141,8 @@ async def test_the_table_fits_whatever_the_names_and_numbers_are(
     result = await run_status("--admin", address(api))
 
     assert max(map(len, result.output.splitlines())) <= WIDTH
-    cells = result.output.splitlines()[2].split()[1:]
-    assert ["out", "1", "1000.0M", "100.0T", "1000.0G", "30000.0", "30000.0"] == cells
+    row = next(line for line in result.output.splitlines() if " out " in line and "BACKEND" not in line)
+    assert ["out", "1", "1000.0M", "0.0", "100.0T", "1000.0G", "30000.0", "30000.0"] == row.split()[1:]
 
 
 async def test_json_is_what_the_api_answers(api: Api, run_status: Status) -> None:
@@ -234,4 +242,4 @@ async def test_a_pool_that_heeds_keys_says_how_many_are_open(open_api: OpenApi, 
 
     result = await run_status("--admin", address(api))
 
-    assert "  keys: 7 of 1000000 kept, 2 unknown" == result.output.splitlines()[1]
+    assert "  keys: 7 of 1000000 kept, 2 unknown" == result.output.splitlines()[2]

@@ -225,9 +225,9 @@ def _by_probes(record: BackendRecord, pool: PoolRecord, now: float) -> str:
 def _by_trials(record: BackendRecord, pool: PoolRecord, now: float) -> str:
     breaker, trials = record.breaker(), pool.settings.breaker.trial_successes
     if breaker.state is not BreakerState.OPEN:
-        return f"{trials} good trials in a row, which run"
-    when = f"from in {breaker.until - now:.0f} s on" if breaker.until > now else "with the next requests"
-    return f"{trials} good trials in a row, {when}"
+        return f"{trials} good trials in a row, which are under way"
+    when = f"in {breaker.until - now:.0f} s" if breaker.until > now else "with the next requests"
+    return f"{trials} good trials in a row, which begin {when}"
 
 
 def _by_turn(record: BackendRecord, pool: PoolRecord, now: float) -> str:
