@@ -46,6 +46,7 @@ from proxy.core.settings import (
     Timeouts,
 )
 from proxy.core.tls import BackendTls, ListenerTls
+from proxy.core.tracing import TracingPolicy
 from proxy.core.waiting import Priority, WaitingPolicy
 from proxy.core.warmup import WarmupPolicy
 from proxy.extensions import named_by
@@ -87,6 +88,7 @@ def build(
         limits=policy(Limits, defaults.limits),
         trusted_proxies=config.trusted_proxies,
         access_log=_access_log(config.access_log, folder),
+        tracing=None if config.tracing is None else policy(TracingPolicy, config.tracing),
         journal=policy(JournalSettings, config.journal),
     )
 

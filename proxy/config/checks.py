@@ -17,6 +17,7 @@ from proxy.config.quantities import write_duration, write_share
 from proxy.config.reading import Reading
 from proxy.config.serving import who_serves
 from proxy.config.shape import is_below
+from proxy.config.tracing import tracing
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.retry import RetryPolicy
@@ -272,4 +273,4 @@ def _queue(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
         yield Finding((*place, "on_unavailable"), message, at_key=True)
 
 
-CHECKS: tuple[Callable[[Reading], Iterator[Finding]], ...] = (_listeners, _admin, _pools, _routes)
+CHECKS: tuple[Callable[[Reading], Iterator[Finding]], ...] = (_listeners, _admin, tracing, _pools, _routes)

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from proxy.config.dotted import BALANCER
 from proxy.config.fallback import Fallback, StaleIfError
-from proxy.config.logs import AccessLog
+from proxy.config.logs import AccessLog, Tracing
 from proxy.config.names import (
     BACKEND_ADDRESS,
     BACKEND_NAME,
@@ -305,6 +305,8 @@ class Config(Block):
     admin: AnyAdmin = Field(default_factory=Admin)
     access_log: AnyAccessLog = Field(default_factory=lambda: None)
     """Where to write a line for each request; without it, nowhere."""
+    tracing: Tracing | None = Field(default_factory=lambda: None)
+    """Whether to take part in traces; without it, `traceparent` and `tracestate` pass untouched."""
     state_dir: Annotated[str, FILE] = ""
     """Where to keep what survives a restart (`drain`, the journal). A relative path starts at the config file."""
     journal: Journal = Field(default_factory=Journal)

@@ -69,6 +69,7 @@ SECTIONS = (
     ("ClientAuth", "`client_auth`"),
     ("Admin", "`admin`"),
     ("AccessLog", "`access_log`"),
+    ("Tracing", "`tracing`"),
     ("Journal", "`journal`"),
     ("Secret", "Secrets"),
     ("Defaults", "`defaults`"),

@@ -226,7 +226,12 @@ class Supervisor:
         self._loop.add_signal_handler(signal.SIGINT, lambda: self.stop(quick=True))
         self._loop.add_signal_handler(signal.SIGHUP, self.reloader.begin)
         self._loop.add_signal_handler(signal.SIGUSR2, self.handover.begin)
-        self._loop.add_signal_handler(signal.SIGUSR1, lambda: self.fleet.tell(ReopenLogs()))
+        self._loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
+
+    def reopen_logs(self) -> None:
+        """The access log's file may have been renamed: all who write to it begin it anew."""
+        self.fleet.tell(ReopenLogs())
+        self.predecessors.reopen_logs()
 
     # What the next program needs
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from proxy.core.http1 import RequestHead
 from proxy.core.retry import Outcome
 from proxy.core.settings import AccessLogSettings
+from proxy.core.tracing import Trace, trace_id_of
 from proxy.errors import ErrorKind
 
 FLAGS: dict[ErrorKind, str] = {
@@ -74,15 +75,37 @@ class Tried(NamedTuple):
     """The answer's status, the kind of failure, or `client_left`."""
     sent: int
     """Bytes of the request that were written, or handed to the transport."""
+    began: float = 0.0
+    """From the request's beginning to the Attempt's."""
+    span: bytes = b""
+    """The Attempt's id in the request's trace, where a Backend was told it."""
 
 
 class Record:
     """What is noted of one request while it runs."""
 
-    __slots__ = ("_judged_at", "_sent_at", "began", "sent", "tried", "wait")
+    __slots__ = (
+        "_judged_at",
+        "_sent_at",
+        "began",
+        "pool",
+        "received",
+        "route",
+        "sent",
+        "span",
+        "trace",
+        "tried",
+        "wait",
+    )
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, trace: Trace | None = None) -> None:
         self.began = began
+        self.trace = trace
+        self.span = b""
+        """Of the Attempt under way."""
+        self.route = self.pool = ""
+        """Where it had come to when it was refused."""
+        self.received = 0
         self.tried: tuple[Tried, ...] = ()
         self.wait = 0.0
         """Seconds before the first Attempt: what limits and holding cost."""
@@ -92,15 +115,16 @@ class Record:
     def __repr__(self) -> str:
         return f"<Record {len(self.tried)} tried>"
 
-    def send(self, size: int, now: float) -> None:
-        """The request's head, `size` bytes with what was there of its body, goes out."""
+    def send(self, size: int, now: float, span: bytes = b"") -> None:
+        """The request's head, `size` bytes with what was there of its body, goes out, under this id in the trace."""
         self.sent = size
+        self.span = span
         self._sent_at = now
 
     @property
-    def sending(self) -> tuple[int, float]:
+    def sending(self) -> tuple[int, float, bytes]:
         """What `send` was told last."""
-        return self.sent, self._sent_at
+        return self.sent, self._sent_at, self.span
 
     def judge(self, now: float) -> None:
         """The answer can be judged."""
@@ -111,9 +135,11 @@ class Record:
         if not self.tried:
             self.wait = started - self.began
         sent_at, judged_at = self._sent_at or now, self._judged_at or now
-        one = Tried(backend, now - started, sent_at - started, judged_at - sent_at, result, self.sent)
+        times = (now - started, sent_at - started, judged_at - sent_at)
+        one = Tried(backend, *times, result, self.sent, started - self.began, self.span)
         self.tried = (*self.tried, one)
         self.sent = 0
+        self.span = b""
         self._sent_at = self._judged_at = 0.0
 
 
@@ -175,7 +201,8 @@ _ATTEMPT = b'{"backend":"%b","ms":%.3f,"outcome":"%b","sent":%d}'
 _JSON = (
     b'{"time":"%b.%03dZ","client":"%b","method":"%b","host":"%b","target":"%b","protocol":"%b","status":%d,'
     b'"bytes_in":%d,"bytes_out":%d,"route":"%b","pool":"%b","attempts":[%b],"flags":"%b","executed":"%b",'
-    b'"wait_ms":%.3f,"connect_ms":%.3f,"first_byte_ms":%.3f,"total_ms":%.3f,"request_id":"%b","user_agent":"%b"}\n'
+    b'"wait_ms":%.3f,"connect_ms":%.3f,"first_byte_ms":%.3f,"total_ms":%.3f,"request_id":"%b",'
+    b'"trace_id":"%b","user_agent":"%b"}\n'
 )
 """One format for all: half the cost of joining texts (3 µs a line)."""
 NOT_TRIED = Tried("", 0.0, 0.0, 0.0, "", 0)
@@ -190,6 +217,13 @@ def _text(value: bytes | str) -> str:
 def _field(pattern: re.Pattern[bytes], request: RequestHead | None) -> bytes:
     found = pattern.search(request.head) if request is not None else None
     return found[1].rstrip(b" \t") if found is not None else b""
+
+
+def _trace_id(entry: Entry) -> bytes:
+    """Of the trace that the request is part of, whether or not we have a part in it."""
+    if entry.record.trace is not None:
+        return entry.record.trace.trace_id
+    return trace_id_of(entry.request.head) if entry.request is not None else b""
 
 
 def _last(entry: Entry) -> Tried | None:
@@ -282,6 +316,7 @@ class Lines:
             last.first_byte * 1000,
             entry.total * 1000,
             _quotable(request_id),
+            _trace_id(entry),
             _quotable(agent),
         )
 
@@ -312,6 +347,7 @@ FIELDS: dict[str, Callable[[Entry], str]] = {
     "first_byte_ms": lambda entry: _ms(last.first_byte if (last := _last(entry)) is not None else 0.0),
     "total_ms": lambda entry: _ms(entry.total),
     "request_id": lambda entry: _text(entry.request.request_id) if entry.request is not None else "",
+    "trace_id": lambda entry: _trace_id(entry).decode(),
     "user_agent": lambda entry: _text(_field(_USER_AGENT, entry.request)),
 }
 """What a template may name, besides `time`, `clf_time`, `target` and `referer`."""

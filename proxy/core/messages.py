@@ -298,6 +298,8 @@ class Report:
     """By route and pool: writes that may have been executed though they failed."""
     log_dropped: int = 0
     """Lines of the access log that were lost: no room, or no file."""
+    spans: dict[str, int] = field(default_factory=dict)
+    """Of requests whose spans were `exported`, or `dropped`."""
     final: bool = False
     """The worker's last Report before it ends."""
     degraded: dict[tuple[str, str, str], int] = field(default_factory=dict)

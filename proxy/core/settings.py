@@ -18,6 +18,7 @@ from proxy.core.locality import LocalityPolicy
 from proxy.core.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.tls import BackendTls, ListenerTls
+from proxy.core.tracing import TracingPolicy
 from proxy.core.waiting import Priority, WaitingPolicy
 from proxy.core.warmup import WarmupPolicy
 
@@ -333,4 +334,6 @@ class Settings:
     access_log: AccessLogSettings | None = None
     own_code: str = ""
     """The folder in which a user's own modules are looked for last."""
+    tracing: TracingPolicy | None = None
+    """None: `traceparent` and `tracestate` pass untouched."""
     journal: JournalSettings = JournalSettings()

@@ -45,11 +45,14 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Take nothing new, finish what runs within so many seconds, end."""
+    """Take nothing new, finish what runs within so many seconds, end; or something less."""
 
-    drain: float
+    drain: float | None
+    """None: go on. A worker of an older version does not understand that, says so, and goes on."""
     closes_idle: bool = False
     """Whether idle connections are closed at once, and not after one more request or `client_idle`."""
+    reopens_logs: bool = False
+    """The access log's file may have been renamed."""
 
 
 def mark(bound: Any) -> str:

@@ -1,23 +1,15 @@
 """The access log of one worker: who gets a line, and what it says. `core.accesslog` words it, `logfile` writes it.
 
-Opened by `worker` where the config asks for it; called by `exchange` for each request and by `downstream` for what was
-no request.
+Opened by `worker` where the config asks for it; called by `recording` for each request.
 """
 
 from __future__ import annotations
 
 import random
-from time import monotonic, time
-from typing import TYPE_CHECKING
 
-from proxy.core.accesslog import Entry, Lines, Record, flags_of
-from proxy.core.http1 import RequestHead
+from proxy.core.accesslog import Entry, Lines
 from proxy.core.settings import AccessLogSettings
 from proxy.dataplane.logfile import LogFile
-from proxy.errors import RequestError
-
-if TYPE_CHECKING:
-    from proxy.dataplane.clients.downstream import Downstream
 
 FIRST_ERROR = 400
 """The lowest status that is no success."""
@@ -48,14 +40,6 @@ class AccessLog:
         """A request has ended."""
         if self._sample >= 1 or not _is_success(entry) or self._rng.random() < self._sample:
             self.file.add(self._lines.line(entry))
-
-    def note_refusal(self, client: Downstream, request: RequestHead | None, error: RequestError) -> None:
-        """A client's message was refused, whole or not."""
-        now = monotonic()
-        record = client.record or Record(now)
-        total = now - record.began
-        flags = flags_of(error.kind)
-        self.note(Entry(time() - total, client.client, request, error.status, 0, 0, "", "", record, total, flags))
 
 
 def _is_success(entry: Entry) -> bool:

@@ -67,6 +67,8 @@ class Ending:
             await worker.control.say_last(worker.report(monotonic(), final=True))
         if worker.access_log is not None:
             worker.access_log.file.close()
+        if worker.spans is not None:
+            worker.spans.close()
         worker.done.set()
 
 

@@ -40,7 +40,7 @@ class LogFile:
         self._most = most
         self._batch: list[bytes] = []
         self._added = 0
-        self._orders: SimpleQueue[bytes | threading.Event | None] = SimpleQueue()
+        self._orders: SimpleQueue[bytes | None] = SimpleQueue()
         self._reopens = False
         self.dropped = 0
         """Lines that found no room."""
@@ -83,20 +83,11 @@ class LogFile:
         self.finish()
         self._thread.join(LAST_WORD)
 
-    def settle(self) -> None:
-        """Wait until all that was handed over is written or dropped, within bounds."""
-        done = threading.Event()
-        self._orders.put(done)
-        done.wait(LAST_WORD)
-
     # The thread
 
     def _write_all(self) -> None:
         descriptor = -1
         while (batch := self._orders.get()) is not None:
-            if isinstance(batch, threading.Event):
-                batch.set()
-                continue
             if self._reopens and descriptor >= 0:
                 os.close(descriptor)
                 descriptor = -1

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from proxy.core.messages import Message, Report
+from proxy.core.messages import Message, ReopenLogs, Report
 from proxy.core.takeover import Offer, Order, Word, from_line, mark, name_of, to_line
 
 if TYPE_CHECKING:
@@ -89,11 +89,14 @@ class Orphan:
         return heir
 
     def _obey(self, order: Order) -> None:
-        self._worker.ending.begin(order.drain, closes_idle=order.closes_idle)
+        if order.reopens_logs:
+            self._worker.heed(ReopenLogs())
+        if order.drain is not None:
+            self._worker.ending.begin(order.drain, closes_idle=order.closes_idle)
 
 
 class Heir(asyncio.Protocol):
-    """The supervisor that takes over, in the place of `Control`: gets our counts, gives one kind of order."""
+    """The supervisor that takes over, in the place of `Control`: gets our counts, gives orders."""
 
     def __init__(self, obey: Callable[[Order], None], gone: Callable[[], None]) -> None:
         self._obey = obey

@@ -42,6 +42,7 @@ def report_of(worker: Worker, now: float, loop_lag: float, *, final: bool) -> Re
         handshakes=dict(stats.handshakes),
         degraded=dict(stats.degraded),
         rate_limited=dict(stats.rate_limited),
+        spans=worker.spans.counts() if worker.spans is not None else {},
         final=final,
     )
 

@@ -57,8 +57,10 @@ from proxy.dataplane.exchanges.rescue import hand_on
 from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.own_code import follow_own_code
+from proxy.dataplane.recording import Recorder, recorder_of
 from proxy.dataplane.reload import Routes, follow, rewrite
 from proxy.dataplane.reporting import forget_gone, report_of
+from proxy.dataplane.spans import SpanExport, follow_spans
 from proxy.dataplane.stats import Stats
 from proxy.dataplane.transport.outbox import Outbox
 from proxy.dataplane.writes.delivery import Delivery, follow_ledger
@@ -102,6 +104,8 @@ class Worker:
         self.suspects: dict[Downstream, Sounding] = {}
         self.outbox = Outbox(loop)
         self.access_log: AccessLog | None = None
+        self.spans: SpanExport | None = None
+        self.recorder: Recorder | None = None
         self.is_draining = self.closes_idle = self.says_close = False
         self._handed: tuple[int, Pairs] = (0, [])
         self.done = asyncio.Event()
@@ -203,6 +207,8 @@ class Worker:
         now = monotonic()
         self.limits, self.timeouts = settings.limits, settings.timeouts
         self.access_log = follow_log(self.access_log, settings.access_log, self.rng)
+        self.spans = follow_spans(self.spans, settings.tracing)
+        self.recorder = recorder_of(self.access_log, settings.tracing, self.spans, self.rng)
         self.reception.configure(settings)
         follow_own_code(self, settings)
         listener, counts = self._breaker_changed, self.places.shared

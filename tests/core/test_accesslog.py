@@ -11,6 +11,7 @@ from proxy.core.accesslog import FLAGS, NAMES, Entry, Lines, Record, fault_of, f
 from proxy.core.http1 import RequestHead
 from proxy.core.retry import Outcome, answered
 from proxy.core.settings import AccessLogSettings, Limits
+from proxy.core.tracing import Trace
 from proxy.errors import ErrorKind
 
 HEAD = (
@@ -76,6 +77,7 @@ def test_a_json_line_tells_the_whole_request() -> None:
         "first_byte_ms": 100.0,
         "total_ms": 1000.0,
         "request_id": "abc",
+        "trace_id": "",
         "user_agent": 'a "quoted" agent',
     } == json.loads(line())
 
@@ -164,6 +166,19 @@ def test_what_is_redacted_shows_nowhere_in_a_line() -> None:
         assert "4111" not in line(form, redacted=("Card",))
 
 
+def test_the_trace_is_told_whether_it_is_ours_or_passes_by() -> None:
+    trace_id, field = b"a" * 32, b"Traceparent: 00-%b-%b-01" % (b"b" * 32, b"c" * 16)
+    passing = RequestHead(b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n", Limits())
+    ours = Record(0.0, Trace(trace_id, b"", b"d" * 16, 1, has_fields=False))
+
+    told = [
+        json.loads(line(request=one, record=two))["trace_id"]
+        for one, two in ((passing, Record(0.0)), (passing, ours), (None, Record(0.0)))
+    ]
+    assert ["b" * 32, "a" * 32, ""] == told
+    assert "b" * 32 == line("{trace_id}", request=passing, record=Record(0.0))
+
+
 def test_each_failure_has_its_letters() -> None:
     assert set(ErrorKind) == set(FLAGS)
     assert "" == flags_of(None)
@@ -175,7 +190,7 @@ def test_times_of_a_failed_attempt_count_to_its_end() -> None:
     record.send(10, 1.5)
     record.end("b", 1.0, "http_response_timeout", 4.0)
 
-    assert [("b", 3.0, 0.5, 2.5, "http_response_timeout", 10)] == list(record.tried)
+    assert [("b", 3.0, 0.5, 2.5, "http_response_timeout", 10, 1.0, b"")] == list(record.tried)
     assert 1.0 == record.wait
     assert "<Record 1 tried>" == repr(record)
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def test_a_writer_that_is_stuck_costs_lines_and_never_waits(tmp_path: Path) -> N
         assert "01234567890123456789" == reader.read()
 
 
+def written(file: LogFile) -> None:
+    """Wait until the thread has nothing left to write."""
+    until = time.monotonic() + 20
+    while file._added != file._written:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 def test_a_file_that_was_renamed_is_begun_anew(file: LogFile, path: Path) -> None:
     file.add(b"old\n")
     file.reopen()
@@ -74,7 +83,7 @@ def test_a_file_that_was_renamed_is_begun_anew(file: LogFile, path: Path) -> Non
 def test_reopening_under_a_running_writer_moves_on_to_the_new_file(file: LogFile, path: Path) -> None:
     file.add(b"old\n")
     file.flush()
-    file.settle()
+    written(file)
     moved = path.rename(path.with_suffix(".1"))
     file.reopen()
     file.add(b"new\n")
@@ -92,7 +101,7 @@ def test_a_file_that_can_not_be_written_is_said_once_and_tried_again(
         for _ in range(3):
             file.add(b"lost\n")
             file.flush()
-        file.settle()
+        written(file)
         folder.mkdir()
         file.add(b"kept\n")
         file.close()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core.settings import AccessLogSettings
 from proxy.core.takeover import PREFIX, Offer, Order, Word, from_line, mark, read_name, to_line
 from proxy.dataplane import orphan
+from proxy.dataplane.accesslog import AccessLog
 from proxy.dataplane.worker import Worker
 
 PATIENCE = 10
@@ -170,4 +172,29 @@ async def test_as_long_as_an_heir_leads_a_signal_changes_nothing(worker: Worker)
     worker.obey_as_orphan()
 
     assert not worker.is_draining
+    heir.close()
+
+
+async def test_an_heir_can_have_the_log_begun_anew_without_ending_anything(worker: Worker, tmp_path: Path) -> None:
+    """Also in one message with the order to end that follows it."""
+    path = tmp_path / "access.log"
+    worker.access_log = AccessLog(AccessLogSettings(str(path)), random.Random(0))
+    worker.access_log.file.add(b"before\n")
+    worker.access_log.file.flush()
+    while not path.exists() or not path.stat().st_size:  # noqa: ASYNC110 - a file has no events
+        await asyncio.sleep(0.01)
+    moved = path.rename(path.with_suffix(".1"))
+    heir = await Supervisor.connect()
+    await heir.hear()
+
+    heir.say(to_line(Order(None, reopens_logs=True)))
+    while not path.exists():  # noqa: ASYNC110 - a file has no events
+        await asyncio.sleep(0.01)
+
+    assert not worker.is_draining
+    assert "before\n" == moved.read_text()
+    heir.say(to_line(Order(None, reopens_logs=True)) + to_line(Order(5.0)))
+    while (word := await heir.hear()) is not None and not word.report.final:
+        pass
+    assert worker.is_draining
     heir.close()

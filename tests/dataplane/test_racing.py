@@ -13,8 +13,10 @@ from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import BackendState
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import AccessLogSettings, HoldPolicy
+from proxy.core.tracing import TracingPolicy
 from proxy.dataplane.accesslog import follow_log
 from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.recording import Recorder
 from tests.core.pools import DOWN
 from tests.dataplane.plane import Plane, Wire
 
@@ -335,13 +337,25 @@ def test_without_enough_requests_for_a_percentile_there_is_no_second_request() -
 def test_the_access_log_tells_both_attempts(tmp_path: Path) -> None:
     race = Race(b"")
     log = tmp_path / "access.log"
-    race.plane.worker.access_log = follow_log(None, AccessLogSettings(str(log)), race.plane.worker.rng)
+    access_log = follow_log(None, AccessLogSettings(str(log)), race.plane.worker.rng)
+    assert access_log is not None
+    race.plane.worker.recorder = Recorder(access_log, TracingPolicy(), None, race.plane.worker.rng)
     race.client.hear(GET)
     race.wires["two"].hear(FAST)
-    assert race.plane.worker.access_log is not None
-    race.plane.worker.access_log.file.close()
+    access_log.file.close()
 
     line = json.loads(log.read_text())
     tried = line["attempts"]
     assert [("one", "lost_race"), ("two", "200")] == [(one["backend"], one["outcome"]) for one in tried]
     assert [len(race.wires[one["backend"]].written) for one in tried] == [one["sent"] for one in tried]
+
+
+def test_each_of_the_two_is_told_its_own_place_in_the_trace() -> None:
+    race = Race(b"")
+    race.plane.worker.recorder = Recorder(None, TracingPolicy(), None, race.plane.worker.rng)
+    race.client.hear(GET)
+    race.wires["two"].hear(FAST)
+
+    told = [bytes(race.wires[name].written).split(b"traceparent: ")[1][:55] for name in ("one", "two")]
+    assert told[0][:36] == told[1][:36]
+    assert told[0] != told[1]

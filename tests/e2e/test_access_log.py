@@ -9,10 +9,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.client import Client, request
+from tests.collector import collecting
+from tests.e2e.client import PATIENCE, Client, request
 from tests.e2e.peers import reserve_port
 from tests.e2e.rig import Rig, until
 from tests.e2e.scripted import Asked, Scripted
+from tests.e2e.test_replace import replace
 
 PATIENT: dict[str, Any] = {
     "health": {"interval": "1h", "fast_interval": "1h", "jitter": "100%"},
@@ -203,3 +205,56 @@ async def test_a_log_that_can_not_be_written_stops_nobody_and_is_said(rig: Rig) 
             lines = await Log(missing.parent).lines(1)
 
     assert ["/again"] == [line["target"] for line in lines]
+
+
+async def test_usr1_reaches_the_workers_of_a_program_that_was_replaced(rig: Rig) -> None:
+    """One still serves a request when the log is rotated: its line goes to the new file."""
+    log, asked_for, go_on = Log(rig.folder), asyncio.Event(), asyncio.Event()
+
+    async def behave(asked: Asked) -> None:
+        if asked.target == "/long":
+            asked_for.set()
+            await go_on.wait()
+        asked.answer()
+
+    async with Scripted(behave) as backend:
+        pool = {**PATIENT, "backends": [backend.address]}
+        proxy = await rig.start_proxy({"workers": 1, "pools": {"app": pool}, "access_log": str(log.path)})
+        async with await Client.connect(proxy.address) as client:
+            await client.ask("GET", "/before")
+            await log.lines(1)
+            client.send(request("GET", "/long"))
+            await asked_for.wait()
+            await replace(proxy)
+            moved = log.path.rename(rig.folder / "access.1")
+            proxy.process.send_signal(signal.SIGUSR1)
+            await until(log.path.exists)
+            go_on.set()
+            await client.answer()
+            lines = await log.lines(1)
+
+    assert ["/long"] == [line["target"] for line in lines]
+    assert 1 == moved.read_text().count("\n")
+
+
+async def test_spans_of_sampled_requests_reach_a_collector(rig: Rig) -> None:
+    """And the Backend is told of the span that it belongs under."""
+    with collecting() as collector:
+        async with Scripted() as backend:
+            pool = {**PATIENT, "backends": [{"name": "one", "address": backend.address}]}
+            tracing = {"sample": "0%", "export": collector.url, "service": "edge"}
+            proxy = await rig.start_proxy({"workers": 1, "pools": {"app": pool}, "tracing": tracing})
+            async with await Client.connect(proxy.address) as client:
+                await client.ask("GET", "/unsampled")
+                await client.ask("GET", "/sampled", f"traceparent: 00-{'a' * 32}-{'b' * 16}-01", "tracestate: x=1")
+            await until(lambda: len(collector.spans) >= 2)
+            told = [asked.field("traceparent") for asked in backend.asked]
+            async with asyncio.timeout(PATIENCE):
+                while not await proxy.admin.counter("failover_spans_total", result="exported"):  # noqa: ASYNC110 - a page has none
+                    await asyncio.sleep(0.05)
+
+    whole, attempt = collector.spans
+    assert ({"edge"}, "GET app", "GET app/one") == (collector.services, whole.name, attempt.name)
+    assert ("b" * 16, whole.span_id) == (whole.parent_span_id.hex(), attempt.parent_span_id)
+    assert f"00-{'a' * 32}-{attempt.span_id.hex()}-01" == told[1]
+    assert told[0].endswith("-00")

@@ -117,6 +117,8 @@ def _workers(registry: Registry, totals: Totals) -> Iterator[Family]:
     yield _counter("refused_connections", text, ("listener", "reason"), totals.turned_away.items())
     dropped = [((), totals.log_dropped)]
     yield _counter("access_log_dropped_lines", "Lines of the access log that were lost.", (), dropped)
+    spans = [((result,), count) for result, count in totals.spans.items()]
+    yield _counter("spans", "Sampled requests whose spans were exported, or dropped.", ("result",), spans)
     handshakes = [((result,), count) for result, count in totals.handshakes.items()]
     yield _counter("tls_handshakes", "Clients' TLS handshakes by result.", ("result",), handshakes)
 

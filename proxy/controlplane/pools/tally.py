@@ -113,6 +113,7 @@ class Totals:
     handshakes: dict[str, int] = field(default_factory=dict)
     degraded: dict[tuple[str, str, str], int] = field(default_factory=dict)
     rate_limited: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, int] = field(default_factory=dict)
 
     def add(self, report: Report, *, alive: bool) -> None:
         """Add one worker's last Report."""
@@ -124,6 +125,7 @@ class Totals:
         _add(self.handshakes, report.handshakes)
         _add(self.degraded, report.degraded)
         _add(self.rate_limited, report.rate_limited)
+        _add(self.spans, report.spans)
         self.client_aborts += report.client_aborts
         self.log_dropped += report.log_dropped
         for names, (buckets, seconds) in report.durations.items():
@@ -141,6 +143,7 @@ class Totals:
         _add(self.keyed, _missing(before.keyed, after.keyed))
         _add(self.rate_limited, _missing(before.rate_limited, after.rate_limited))
         _add(self.degraded, _missing(before.degraded, after.degraded))
+        _add(self.spans, _missing(before.spans, after.spans))
         for names in before.durations.keys() - after.durations.keys():
             self.durations.setdefault(names, Histogram()).add(*before.durations[names])
         for key in before.backends.keys() - after.backends.keys():

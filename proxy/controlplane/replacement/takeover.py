@@ -128,6 +128,7 @@ class Predecessor(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._order: Order | None = None
+        self._reopens = False
         self.over = asyncio.Event()
         self._has_ended = False
 
@@ -150,6 +151,12 @@ class Predecessor(asyncio.Protocol):
         self._order = order
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(to_line(order))
+
+    def reopen_logs(self) -> None:
+        """Its access log's file may have been renamed; one that we do not lead yet is told when we do."""
+        self._reopens = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(to_line(Order(None, reopens_logs=True)))
 
     def kill(self) -> None:
         """End it now."""
@@ -187,6 +194,8 @@ class Predecessor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if self._reopens:
+            self.reopen_logs()
         if self._order is not None:
             self.drain(self._order)
 
@@ -287,6 +296,11 @@ class Predecessors:
         if self._end is None or at < self._end.when():
             self._cancel_end()
             self._end = self._loop.call_at(at, self.kill)
+
+    def reopen_logs(self) -> None:
+        """The access log's file may have been renamed."""
+        for worker in self._workers.values():
+            worker.reopen_logs()
 
     def kill(self) -> None:
         """End all now."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from proxy.core.accesslog import Record
     from proxy.dataplane.backends.upstream import Upstream
     from proxy.dataplane.clients.reception import Arrival
+    from proxy.dataplane.exchanges.tunnel import Tunnel
     from proxy.dataplane.exchanges.upload import Upload
     from proxy.dataplane.worker import Worker
 
@@ -101,7 +102,7 @@ class Downstream(asyncio.Protocol):
         self.record: Record | None = None
         self.upload: Upload | None = None
         self.upstream: Upstream | None = None
-        self.tunnel: Upstream | None = None
+        self.tunnel: Tunnel | None = None
 
     def __repr__(self) -> str:
         return f"<Downstream {self.client}{' gone' if self.is_gone else ''}>"
@@ -128,7 +129,7 @@ class Downstream(asyncio.Protocol):
         elif self.upload is not None:
             self._feed(data)
         elif self.tunnel is not None:
-            self.tunnel.transport.write(data)
+            self.tunnel.up(data)
             self.touch()
         elif self._lingered >= 0:
             self._throw_away(data)
@@ -287,8 +288,8 @@ class Downstream(asyncio.Protocol):
     def _turn_down(self, error: RequestError) -> None:
         """Answer what can't be served, and close."""
         self.worker.stats.refuse(error.status)
-        if self.worker.access_log is not None:
-            self.worker.access_log.note_refusal(self, self.request, error)
+        if self.worker.recorder is not None:
+            self.worker.recorder.note_refusal(self, self.request, error)
         self._refuse(answers.bad_request(error, self.request))
 
     def _has_body_coming(self) -> bool:

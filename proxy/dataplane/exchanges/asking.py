@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.accesslog import Record
-from proxy.core.dispatch import Attempt
+from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, Entry, result_of
+from proxy.core.dispatch import Attempt, Dispatch
 from proxy.core.grammar import is_chosen_of
 from proxy.core.headers import upstream_head
 from proxy.core.holding import hold_for
 from proxy.core.http1 import RequestHead, ResponseHead
-from proxy.core.retry import Outcome
+from proxy.core.retry import Outcome, Progress
+from proxy.core.tracing import Trace, new_span, with_trace
 from proxy.dataplane.backends.idle import connect
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.exchanges.relay import ClientLeftError, pass_interims
@@ -24,6 +25,7 @@ from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
     from proxy.core.headers import Rewrite
+    from proxy.core.keyed import KeyedDispatch
     from proxy.core.pool import Pool
     from proxy.core.settings import Timeouts
     from proxy.dataplane.clients.downstream import Downstream
@@ -35,6 +37,7 @@ class Asking:
 
     __slots__ = (
         "_client",
+        "_dispatch",
         "_failure",
         "_held",
         "_held_until",
@@ -43,6 +46,7 @@ class Asking:
         "_pool",
         "_request",
         "_rewrite",
+        "_route",
         "_started",
         "_timeouts",
         "_total_at",
@@ -51,12 +55,14 @@ class Asking:
         "_worker",
     )
 
+    _dispatch: Dispatch | KeyedDispatch
     _failure: Outcome | None
     _held: int
     _held_until: float
     _is_due: bool
     _pool: Pool
     _rewrite: Rewrite | None
+    _route: str
     _timeouts: Timeouts
     _total_at: float
 
@@ -68,8 +74,8 @@ class Asking:
         self._upload: Upload | None = None
         self._upstream: Upstream | None = None
         self._keyed: KeyedWrite | None = None
-        if self._worker.access_log is not None:
-            client.record = Record(self._started)
+        if self._worker.recorder is not None:
+            client.record = self._worker.recorder.begin(request, self._started)
 
     # The request's body
 
@@ -119,6 +125,9 @@ class Asking:
         self._held_until = -1.0
         self._held = 0
         self._is_due = True
+        record, span = client.record, b""
+        if record is not None and record.trace is not None:
+            head, span = self._traced(head, record.trace)
         if upload is None:
             parts = None
             self._worker.outbox.send(upstream, head)
@@ -126,9 +135,14 @@ class Asking:
             parts = [head, *upload.attach(upstream)]
             self._worker.outbox.send_parts(upstream, parts)
             self._is_due = upload.is_complete or (request.expects_continue and not upload.size)
-        if client.record is not None:
-            client.record.send(len(head) if parts is None else sum(map(len, parts)), monotonic())
+        if record is not None:
+            record.send(len(head) if parts is None else sum(map(len, parts)), monotonic(), span)
         self._arm_for_answer()
+
+    def _traced(self, head: bytes, trace: Trace) -> tuple[bytes, bytes]:
+        """The head with a parent of its own for this Attempt, and that parent."""
+        span = new_span(self._worker.rng)
+        return with_trace(head, trace, span), span
 
     def _arm_for_answer(self) -> None:
         """Await the answer's head, or the rest of the body, each byte of which puts the deadline off."""
@@ -205,6 +219,21 @@ class Asking:
             return self._outcome(ErrorKind.CONNECTION_WRITE_TIMEOUT)
         raise RequestError(408, "the body did not come in time")
 
+    def _note_attempt(self, attempt: Attempt | None, result: str, now: float, *, is_sent: bool = True) -> None:
+        """For the access log and the trace: an Attempt has ended."""
+        record = self._client.record
+        if record is None or attempt is None:
+            return
+        if not is_sent:
+            record.sent = 0
+        elif self._upload is not None:
+            record.sent += self._upload.passed
+        record.end(attempt.backend.name, attempt.started, result, now)
+
+    def _note_failure(self, attempt: Attempt | None, failure: Outcome, now: float) -> None:
+        is_sent = failure.kind is None or failure.progress is not Progress.NOT_SENT
+        self._note_attempt(attempt, result_of(failure), now, is_sent=is_sent)
+
     def _drop_upstream(self) -> None:
         """Leave a connection whose exchange did not come to its proper end."""
         if self._upload is not None:
@@ -216,3 +245,47 @@ class Asking:
     def _arm(self, seconds: float, *, is_moving: bool = False) -> None:
         stall = seconds if is_moving else 0.0
         self._client.arm(min(self._total_at, monotonic() + seconds), stall=stall, latest=self._total_at)
+
+    # What is told of it
+
+    def _count(self, status: int, now: float, pool: str) -> None:
+        self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
+
+    def _log(
+        self,
+        status: int,
+        now: float,
+        pool: str,
+        sent: int = 0,
+        *,
+        flags: str = "",
+        executed: str = "",
+        tunnelled: int = 0,
+    ) -> None:
+        """The request has ended: a line for the access log, where there is one."""
+        client, recorder = self._client, self._worker.recorder
+        if client.record is not None and recorder is not None:
+            total, received = now - self._started, self._uploaded + tunnelled
+            asked = (time() - total, client.client, self._request)
+            recorder.note(
+                Entry(*asked, status, received, sent, self._route, pool, client.record, total, flags, executed)
+            )
+
+    @property
+    def _uploaded(self) -> int:
+        return 0 if self._upload is None else self._upload.size
+
+    def _note_refusal(self, error: RequestError) -> None:
+        """The line in the log is made where the answer is, in `downstream`."""
+        record = self._client.record
+        if record is not None:
+            self._note_attempt(self._dispatch.attempt, error.kind.value, monotonic())
+            record.route, record.pool, record.received = self._route, self._pool.name, self._uploaded
+
+    def _log_departure(self, now: float) -> None:
+        """The client has left."""
+        upstream, sent, status = self._upstream, 0, 0
+        if upstream is not None and upstream.is_passed_on and upstream.head is not None:
+            sent, status = upstream.body_size, upstream.head.status
+        self._note_attempt(self._dispatch.attempt, GIVEN_UP, now)
+        self._log(status, now, self._pool.name, sent, flags=CLIENT_LEFT)

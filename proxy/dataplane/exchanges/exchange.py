@@ -6,17 +6,16 @@ Called by `downstream` for each request. Every path leaves the Attempt settled a
 from __future__ import annotations
 
 from math import inf
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
-from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, RATE_LIMITED, STOOD_IN, Entry, flags_of, result_of
+from proxy.core.accesslog import RATE_LIMITED, STOOD_IN, flags_of, result_of
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import RELAY, Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
 from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for
 from proxy.core.http1 import RequestHead, ResponseHead
-from proxy.core.keyed import KeyedDispatch
 from proxy.core.retry import Outcome, answered
 from proxy.core.settings import Redirect, RouteSettings, StaticAnswer, StatusOfWrites
 from proxy.dataplane.backends.upstream import Upstream
@@ -24,11 +23,12 @@ from proxy.dataplane.clients.limited import seconds_too_early
 from proxy.dataplane.exchanges.racing import HEDGED, Racing
 from proxy.dataplane.exchanges.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
 from proxy.dataplane.exchanges.rescue import POOL, Rescue
-from proxy.dataplane.exchanges.tunnel import run_tunnel
+from proxy.dataplane.exchanges.tunnel import Tunnel
 from proxy.dataplane.exchanges.turns import await_turn
 from proxy.dataplane.exchanges.upload import begin_upload
 from proxy.dataplane.transport.pause import PAUSE, rest, wait
 from proxy.dataplane.writes.keyed import begin_keyed, status_of_write
+from proxy.errors import RequestError
 
 if TYPE_CHECKING:
     from proxy.core.fallback import Fallback
@@ -40,12 +40,10 @@ if TYPE_CHECKING:
 class Exchange(Racing):
     """One request, from its head to the last byte of its answer."""
 
-    __slots__ = ("_answer", "_answered", "_dispatch", "_rescue", "_route")
+    __slots__ = ("_answer", "_answered", "_rescue")
 
     _answered: Outcome
-    _dispatch: Dispatch | KeyedDispatch
     _rescue: Rescue | None
-    _route: str
 
     def __init__(self, client: Downstream, request: RequestHead) -> None:
         super().__init__(client, request)
@@ -94,16 +92,23 @@ class Exchange(Racing):
             if keyed is not None:
                 await keyed.keep(cast("Upstream", self._upstream))
             return self._relay_plain() or await self._relay()
-        except ClientLeftError:
-            worker.stats.client_aborts += 1
-            self._log_departure(monotonic())
-            self._client.reset()
-            return False
+        except (RequestError, ClientLeftError) as error:
+            return self._give_up(error)
         finally:
             if self._upstream is not None or keyed is not None or not dispatch.is_settled:
                 self._leave()
             # Its error's traceback leads back to here.
             self._upload = None
+
+    def _give_up(self, error: RequestError | ClientLeftError) -> bool:
+        """The client has left, or what it sent, or did not send, ends the request: then `downstream` answers."""
+        if isinstance(error, RequestError):
+            self._note_refusal(error)
+            raise error
+        self._worker.stats.client_aborts += 1
+        self._log_departure(monotonic())
+        self._client.reset()
+        return False
 
     def _leave(self) -> None:
         """Nothing stays open, however the request ended."""
@@ -196,17 +201,11 @@ class Exchange(Racing):
         if self._client.record is not None:
             self._client.record.judge(now)
         if type(decision) is not Relay:
-            self._note_attempt(attempt, result_of(outcome), now)
+            self._note_failure(attempt, outcome, now)
             if outcome.kind is None and upstream is not None and upstream.head is not None and upstream.is_complete:
                 self._answer = Answer(upstream.head, upstream.pieces, upstream.trailer)
             self._drop_upstream()
         return decision
-
-    def _note_attempt(self, attempt: Attempt | None, result: str, now: float) -> None:
-        """For the access log: an Attempt has ended."""
-        record = self._client.record
-        if record is not None and attempt is not None:
-            record.end(attempt.backend.name, attempt.started, result, now)
 
     # The answer
 
@@ -296,12 +295,12 @@ class Exchange(Racing):
         """The protocol changes: from here on bytes pass both ways."""
         client = self._client
         self._count(101, monotonic(), self._pool.name)
-        client.write(head + upstream.buffer)
-        upstream.buffer = b""
-        await run_tunnel(client, upstream, self._upload, self._timeouts)
+        tunnel = Tunnel(client, upstream)
+        tunnel.begin(head)
+        await tunnel.run(self._upload, self._timeouts)
         now = monotonic()
         self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
-        self._log(101, now, self._pool.name)
+        self._log(101, now, self._pool.name, tunnel.sent, tunnelled=tunnel.received)
         self._dispatch.finish(self._answered, now)
         return False
 
@@ -370,24 +369,3 @@ class Exchange(Racing):
         if self._rescue is not None and self._rescue.is_elsewhere:
             return self._rescue.proxy_status(POOL, attempts, panic=panic)
         return answers.proxy_status(attempts=attempts, panic=panic) if attempts > 1 or panic else b""
-
-    def _count(self, status: int, now: float, pool: str) -> None:
-        self._worker.stats.count(self._route, pool, self._request.method, status, now - self._started)
-
-    # The access log
-
-    def _log(self, status: int, now: float, pool: str, sent: int = 0, *, flags: str = "", executed: str = "") -> None:
-        """The request has ended: a line for the access log, where there is one."""
-        client, log = self._client, self._worker.access_log
-        if client.record is not None and log is not None:
-            total, received = now - self._started, self._upload.size if self._upload is not None else 0
-            asked = (time() - total, client.client, self._request)
-            log.note(Entry(*asked, status, received, sent, self._route, pool, client.record, total, flags, executed))
-
-    def _log_departure(self, now: float) -> None:
-        """The client has left."""
-        upstream, sent, status = self._upstream, 0, 0
-        if upstream is not None and upstream.is_passed_on and upstream.head is not None:
-            sent, status = upstream.body_size, upstream.head.status
-        self._note_attempt(self._dispatch.attempt, GIVEN_UP, now)
-        self._log(status, now, self._pool.name, sent, flags=CLIENT_LEFT)

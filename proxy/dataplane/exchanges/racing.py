@@ -25,6 +25,8 @@ from proxy.errors import ErrorKind
 if TYPE_CHECKING:
     from proxy.dataplane.backends.upstream import Upstream
 
+Sending = tuple[int, float, bytes]
+
 HEDGED = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Safe methods (RFC 9110, section 9.2.1). A DELETE that two Backends carry out at once could answer 404."""
 
@@ -38,8 +40,8 @@ class Rival:
         self.attempt = attempt
         self.upstream = upstream
         self.opening: asyncio.Task[Upstream] | None = None
-        self.sent = (0, 0.0)
-        """How many bytes, and when."""
+        self.sent: Sending = (0, 0.0, b"")
+        """How many bytes, when, and under which id in the trace."""
 
     def __repr__(self) -> str:
         return f"<Rival {self.attempt!r} {self.upstream!r}>"
@@ -70,7 +72,7 @@ class Racing(Asking):
         if isinstance(chosen, HedgeResult):
             hedging.note(chosen)
             return False
-        first_sent = self._client.record.sending if self._client.record is not None else (0, 0.0)
+        first_sent = self._client.record.sending if self._client.record is not None else (0, 0.0, b"")
         home = self._worker.idle[chosen.backend]
         rival = Rival(chosen, home.take(chosen.started, self._timeouts.backend_idle, self._client))
         try:
@@ -95,9 +97,7 @@ class Racing(Asking):
                 return False
         return True
 
-    async def _run_race(
-        self, dispatch: Dispatch, hedging: Hedging, rival: Rival, first_sent: tuple[int, float]
-    ) -> bool:
+    async def _run_race(self, dispatch: Dispatch, hedging: Hedging, rival: Rival, first_sent: Sending) -> bool:
         """Until one of the two is left."""
         while True:
             await PAUSE
@@ -153,13 +153,16 @@ class Racing(Asking):
         client, request, upstream = self._client, self._request, cast("Upstream", rival.upstream)
         upstream.begin(client, to_head=request.method == b"HEAD")
         head = upstream_head(request, client.forwarding, self._rewrite, self._worker.make_id)
-        rival.sent = (len(head), monotonic())
+        record, span = client.record, b""
+        if record is not None and record.trace is not None:
+            head, span = self._traced(head, record.trace)
+        rival.sent = (len(head), monotonic(), span)
         self._worker.outbox.send(upstream, head)
 
     # One of the two is left
 
     def _drop_rival(
-        self, dispatch: Dispatch, hedging: Hedging, rival: Rival, outcome: Outcome, first_sent: tuple[int, float]
+        self, dispatch: Dispatch, hedging: Hedging, rival: Rival, outcome: Outcome, first_sent: Sending
     ) -> None:
         """The first Attempt goes on alone."""
         is_lost = outcome is HEDGE_LOST
@@ -168,7 +171,7 @@ class Racing(Asking):
         dispatch.drop(rival.attempt, outcome, monotonic())
         rival.close()
 
-    def _yield_to(self, dispatch: Dispatch, rival: Rival, outcome: Outcome, first_sent: tuple[int, float]) -> None:
+    def _yield_to(self, dispatch: Dispatch, rival: Rival, outcome: Outcome, first_sent: Sending) -> None:
         """The second Attempt takes the place of the first."""
         first = cast("Attempt", dispatch.attempt)
         self._note(first, LOST_RACE if outcome is HEDGE_LOST else result_of(outcome), first_sent, rival.sent)
@@ -209,7 +212,7 @@ class Racing(Asking):
             await PAUSE
         return opened(opening)
 
-    def _note(self, attempt: Attempt, result: str, its: tuple[int, float], other: tuple[int, float]) -> None:
+    def _note(self, attempt: Attempt, result: str, its: Sending, other: Sending) -> None:
         """For the access log: one of the two has ended, and the other goes on."""
         record, now = self._client.record, monotonic()
         if record is not None:

@@ -29,6 +29,7 @@ class Upload:
         "error",
         "is_complete",
         "is_whole",
+        "passed",
         "size",
     )
 
@@ -43,6 +44,8 @@ class Upload:
         self._kept: list[bytes] = []
         self._target: Upstream | None = None
         self.size = 0
+        self.passed = 0
+        """Bytes that have gone to the Backend of this Attempt behind what went with the head."""
         self.is_complete = False
         self.is_whole = True
         """Whether all that has come is still here, so that it can be sent again."""
@@ -95,6 +98,7 @@ class Upload:
             return
         data = b"".join(self._framed(pieces))
         if data:
+            self.passed += len(data)
             target.transport.write(data)
 
     def _framed(self, pieces: list[bytes]) -> list[bytes]:
@@ -113,6 +117,7 @@ class Upload:
     def attach(self, target: Upstream) -> list[bytes]:
         """From now on bytes go to `target`; returns those that have come already."""
         self._target = target
+        self.passed = 0
         data = self._framed(self._kept)
         if self.size > self._keep:
             self._stop_keeping()
