@@ -28,9 +28,9 @@ Json = dict[str, Any]
 def backend(caller: Caller, *, intent: str, pool: str, name: str, wait: bool, timeout: float | None) -> None:
     r"""Drain a backend, take it out, or let it serve again.
 
-    drain: finish what runs and take nothing new. maint: the same, and no probes. ready: serve. What is said holds until
-    the opposite is said, over restarts too where the config has a state_dir. With --wait the exit code is 1 if requests
-    are still in flight after --timeout.
+    drain: finish what runs and take nothing new, but for clients that a cookie keeps there (`sticky`) until it ends.
+    maint: keep nobody, and no probes. ready: serve. What is said holds until the opposite is said, over restarts too
+    where the config has a state_dir. With --wait the exit code is 1 if it is not drained after --timeout.
 
     \b
     Examples:
@@ -66,4 +66,6 @@ def _wait(caller: Caller, target: str, timeout: float | None) -> Json:
 def _line(backend: Json) -> str:
     in_flight = backend["in_flight"]
     doing = "nothing in flight" if backend["drained"] else f"{in_flight} in flight"
+    if backend["clients_until"] is not None:
+        doing += f", its own clients till {backend['clients_until']}"
     return f"{backend['pool']}/{backend['name']}: {backend['admin_state']}, {doing}"

@@ -15,6 +15,7 @@ import click
 import uvloop
 
 from proxy.config import ConfigError, load
+from proxy.config.keys import keep_key
 from proxy.controlplane.listeners.inheritance import from_service_manager
 from proxy.controlplane.listeners.sockets import BoundListener, StartError
 from proxy.controlplane.reload import Fault, Reader, Rejected
@@ -33,7 +34,7 @@ BAD_CONFIG = 78
 def serve(config: Path, addresses: Path | None) -> int:
     """Serve until a signal ends it; the exit code."""
     try:
-        settings = load(config, os.environ)
+        settings = keep_key(load(config, os.environ))
     except ConfigError as error:
         click.echo(error.render(), err=True)
         return BAD_CONFIG
@@ -56,7 +57,7 @@ def serve(config: Path, addresses: Path | None) -> int:
 def reread(config: Path, running: Settings) -> Settings:
     """Read the config anew, for a reload. Raises Rejected."""
     try:
-        return load(config, os.environ, running)
+        return keep_key(load(config, os.environ, running))
     except ConfigError as error:
         faults = [Fault(one.message, one.file, one.line, one.column, one.path) for one in error.mistakes]
         raise Rejected(faults) from None

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.config.keys import Keys
 from proxy.config.logs import AccessLog
 from proxy.config.models import Backend, Config, Listener, Pool, Route
 from proxy.config.policies import Block
+from proxy.config.sticky import Sticky
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
@@ -43,6 +45,7 @@ from proxy.core.settings import (
     Settings,
     StaticAnswer,
     StatusOfWrites,
+    StickyPolicy,
     Timeouts,
 )
 from proxy.core.tls import BackendTls, ListenerTls
@@ -66,17 +69,23 @@ class TlsSettings:
 
 
 def build(
-    config: Config, token: str, tls: TlsSettings, folder: Path, fallbacks: Mapping[int, Fallback] | None = None
+    config: Config,
+    token: str,
+    tls: TlsSettings,
+    folder: Path,
+    fallbacks: Mapping[int, Fallback] | None = None,
+    *,
+    keys: Keys | None = None,
 ) -> Settings:
     """Make the Settings; relative paths start at `folder`."""
     defaults = config.defaults
-    pools = tuple(_pool(name, pool, config, tls) for name, pool in config.pools.items())
+    pools = tuple(_pool(name, pool, config, tls, keys or {}) for name, pool in config.pools.items())
     has_own_code = any(True for pool in pools for _ in named_by(pool))
     return Settings(
         listeners=_listeners(config, tls),
         pools=pools,
         own_code=str(folder.absolute()) if has_own_code else "",
-        routes=_routes(config, fallbacks or {}),
+        routes=_routes(config, fallbacks or {}, keys or {}),
         workers=config.workers or usable_cpus(),
         admin=AdminSettings(config.admin.address, token),
         state_dir=str(folder / config.state_dir) if config.state_dir else "",
@@ -136,7 +145,7 @@ def _listener(name: str, listener: Listener, config: Config, tls: ListenerTls | 
     )
 
 
-def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettings:
+def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings, keys: Keys) -> PoolSettings:
     defaults = config.defaults
     limits = policy(Limits, defaults.limits, pool.limits)
     return PoolSettings(
@@ -169,8 +178,25 @@ def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings) -> PoolSettin
         send_proxy_protocol=pool.send_proxy_protocol,
         idempotency=None if pool.idempotency is None else policy(IdempotencyPolicy, pool.idempotency),
         tls=tls.pools.get(name, BackendTls()),
+        sticky=_sticky_pool(name, config, keys),
         slo=pool.slo,
     )
+
+
+def _sticky_pool(name: str, config: Config, keys: Keys) -> StickyPolicy | None:
+    return _sticky(config.pools[name].sticky, keys.get(("pools", name, "sticky"), ()))
+
+
+def _sticky(block: Sticky | None, keys: tuple[bytes, ...]) -> StickyPolicy | None:
+    if block is None:
+        return None
+    return StickyPolicy(**{key: getattr(block, key) for key in block.model_fields_set - {"sign_with"}}, keys=keys)
+
+
+def _sticky_route(number: int, route: Route, config: Config, keys: Keys) -> StickyPolicy | None:
+    """Its own, else that of its only Pool."""
+    own, split = _sticky(route.sticky, keys.get(("routes", number, "sticky"), ())), _split(route)
+    return own if own is not None or len(split) != 1 else _sticky_pool(split[0][0], config, keys)
 
 
 def _failover(pool: Pool) -> FailoverPolicy | None:
@@ -192,18 +218,24 @@ def _backend(backend: Backend, limits: Limits) -> BackendSettings:
     )
 
 
-def _routes(config: Config, fallbacks: Mapping[int, Fallback]) -> tuple[RouteSettings, ...]:
+def _routes(config: Config, fallbacks: Mapping[int, Fallback], keys: Keys) -> tuple[RouteSettings, ...]:
     if config.routes:
-        routes = tuple(_route(number + 1, one, fallbacks.get(number)) for number, one in enumerate(config.routes))
+        routes = tuple(
+            _route(number + 1, one, fallbacks.get(number), _sticky_route(number, one, config, keys))
+            for number, one in enumerate(config.routes)
+        )
         return (STATUS_OF_WRITES, *routes) if any(route.queue is not None for route in routes) else routes
-    return tuple(RouteSettings(name, split=((name, 1.0),)) for name in config.pools)
+    return tuple(
+        RouteSettings(name, split=((name, 1.0),), sticky=_sticky_pool(name, config, keys)) for name in config.pools
+    )
 
 
-def _route(number: int, route: Route, fallback: Fallback | None) -> RouteSettings:
+def _route(number: int, route: Route, fallback: Fallback | None, sticky: StickyPolicy | None) -> RouteSettings:
     return RouteSettings(
         name=route.name or f"route-{number}",
         match=_match(route),
         split=_split(route),
+        sticky=sticky,
         answer=_answer(route),
         strip_prefix=route.strip_prefix,
         preserve_host=route.preserve_host,

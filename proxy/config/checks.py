@@ -13,6 +13,7 @@ from proxy.config.build import address_of, policy
 from proxy.config.crowding import crowding, priority
 from proxy.config.mistakes import Finding, Path, nearest, one_of
 from proxy.config.models import Pool, Route
+from proxy.config.placing import sticky_pool, sticky_route
 from proxy.config.quantities import write_duration, write_share
 from proxy.config.reading import Reading
 from proxy.config.serving import who_serves
@@ -107,6 +108,7 @@ def _pools(reading: Reading) -> Iterator[Finding]:
         yield from _idempotency(reading, name, pool)
         yield from who_serves(reading, name, pool)
         yield from crowding(reading, name, pool)
+        yield from sticky_pool(reading, name, pool)
 
 
 def _backends(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:
@@ -201,6 +203,7 @@ def _routes(reading: Reading) -> Iterator[Finding]:
         yield from _rewriting(reading, number, route)
         yield from _queue(reading, number, route)
         yield from priority(reading, number, route)
+        yield from sticky_route(reading, number, route)
         if route.answer is not None and route.answer.body and route.answer.status in WITHOUT_BODY:
             yield Finding(("routes", number, "answer", "body"), f"an answer {route.answer.status} has no body")
 

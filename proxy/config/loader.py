@@ -14,18 +14,18 @@ from proxy.config.build import TlsSettings, build
 from proxy.config.certificates import read_tls
 from proxy.config.checks import check
 from proxy.config.files import content, why_unreadable
+from proxy.config.keys import Keys, read_keys
 from proxy.config.mistakes import ConfigError, Finding, Mistake
-from proxy.config.models import Secret
 from proxy.config.notyet import not_yet
 from proxy.config.own_code import read_own_code
 from proxy.config.reading import Reading
+from proxy.config.secret import Secret, read_secret
 from proxy.config.shape import shape
 from proxy.config.standins import Fallbacks, read_fallbacks
 from proxy.config.tree import Document, read
 from proxy.core.settings import Settings
 
 LARGEST_FILE = 16 * 1024**2
-LARGEST_SECRET = 64 * 1024
 
 
 def load(path: Path, environ: Mapping[str, str], running: Settings | None = None) -> Settings:
@@ -57,10 +57,13 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
     findings += shaped.findings
     token, tls = "", TlsSettings()
     fallbacks: Fallbacks = {}
+    keys: Keys = {}
     if shaped.config is not None:
         reading = Reading(shaped.config, document, shaped.aside)
         findings += check(reading)
         token, wrong = _token(shaped.config.admin.token, folder, environ)
+        findings += wrong
+        keys, wrong = read_keys(shaped.config, folder, environ)
         findings += wrong
         tls, wrong = read_tls(reading, folder)
         findings += wrong
@@ -71,7 +74,7 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
         document.add(finding)
     if document.mistakes or shaped.config is None:
         raise ConfigError(document.mistakes)
-    settings = build(shaped.config, token, tls, folder, fallbacks)
+    settings = build(shaped.config, token, tls, folder, fallbacks, keys=keys)
     if running is not None:
         _refuse_change(settings, running, document)
     return settings
@@ -91,27 +94,11 @@ def _refuse_change(settings: Settings, running: Settings, document: Document) ->
 
 def _token(secret: Secret | None, folder: Path, environ: Mapping[str, str]) -> tuple[str, list[Finding]]:
     """The admin token. What is said of a wrong one never holds any of it."""
-    place = ("admin", "token")
     if secret is None:
         return "", []
-    if secret.env is None and secret.file is None:
-        return "", [Finding(place, "needs 'file' or 'env'")]
-    if secret.env is not None and secret.file is not None:
-        return "", [Finding((*place, "env"), "a secret has one source, and 'file' is given", at_key=True)]
-    if secret.env is not None:
-        token = environ.get(secret.env, "")
-        source, message = "env", f"the environment variable {secret.env} is not set"
-    else:
-        source = "file"
-        token, message = _first_line(folder / (secret.file or ""))
+    token, wrong = read_secret(secret, ("admin", "token"), folder, environ)
     if token and (not token.isascii() or not token.isprintable() or " " in token):
-        token, message = "", "a token is one line of ASCII letters, digits and signs, without spaces"
-    return token, [] if token else [Finding((*place, source), message)]
-
-
-def _first_line(path: Path) -> tuple[str, str]:
-    try:
-        token = content(path, LARGEST_SECRET).decode("ascii", "replace").strip()
-    except OSError as error:
-        return "", why_unreadable(error)
-    return token, "the file is empty"
+        source = "env" if secret.env is not None else "file"
+        message = "a token is one line of ASCII letters, digits and signs, without spaces"
+        return "", [Finding(("admin", "token", source), message)]
+    return token, wrong

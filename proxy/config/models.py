@@ -18,7 +18,6 @@ from proxy.config.names import (
     BACKEND_NAME,
     BODY,
     CONTENT_TYPE,
-    ENVIRONMENT_NAME,
     FILE,
     HASH_ON,
     HEADER,
@@ -56,8 +55,10 @@ from proxy.config.policies import (
     PoolTimeouts,
     Retries,
 )
-from proxy.config.quantities import FLAG, OBJECTIVE, choice, duration_from, or_word, share, whole, wrong
+from proxy.config.quantities import FLAG, OBJECTIVE, choice, duration_from, or_word, share, whole
+from proxy.config.secret import AnySecret
 from proxy.config.shedding import PRIORITY, AdaptiveConcurrency, RateLimit
+from proxy.config.sticky import Sticky
 from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency, Queue
 from proxy.core import settings
@@ -152,6 +153,8 @@ class Pool(Block):
     send_proxy_protocol: Annotated[str, PROXY_PROTOCOL] = POOL.send_proxy_protocol
     """Begin connections with a PROXY header that names the client, whom they then serve alone; `true` is `v1`."""
     idempotency: Idempotency | None = None
+    sticky: Sticky | None = Field(default_factory=lambda: None)
+    """Keeps each client on one backend; for the routes to this pool alone that don't say it themselves."""
     tls: BackendTls | None = None
     slo: Annotated[float | None, OBJECTIVE] = Field(default_factory=lambda: None)
     """The share of its requests that should go well, such as `99.95%`; without it, there is no error budget."""
@@ -211,6 +214,8 @@ class Route(Block):
     """The pool that serves."""
     split: dict[Name, Annotated[float, share(0, 1)]] | None = None
     """Several pools and their shares, which add up to 100%."""
+    sticky: Sticky | None = Field(default_factory=lambda: None)
+    """Keeps each client on one backend, and in one pool of the split; without it, the pool's."""
     answer: Answer | None = None
     redirect: Redirect | None = None
     strip_prefix: Annotated[str, PREFIX] = ""
@@ -247,28 +252,12 @@ class Listener(Block):
     tls: ListenerTls | None = None
 
 
-def _inline_secret(value: Any) -> Any:
-    """Refuse a secret in the file itself, without repeating it."""
-    if isinstance(value, dict):
-        return value
-    raise wrong("expected {file: PATH} or {env: NAME}: a secret does not stand in the file itself")
-
-
-class Secret(Block):
-    """Where a secret is found; one of the two."""
-
-    file: Annotated[str | None, FILE] = None
-    """A file that holds it; a relative path starts at the config file."""
-    env: Annotated[str | None, ENVIRONMENT_NAME] = None
-    """An environment variable that holds it."""
-
-
 class Admin(Block):
     """The admin endpoint: health, metrics, API, dashboard. Just the address does."""
 
     address: Address = ADMIN.address
     """Where it listens."""
-    token: Annotated[Secret | None, BeforeValidator(_inline_secret)] = None
+    token: AnySecret = None
     """The bearer token that requests must bring. Required on every address but loopback and Unix sockets."""
 
 

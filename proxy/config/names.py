@@ -29,6 +29,7 @@ _FIELD_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _FIELD_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*"
 HEADER = text("header's name", "a header's name", _FIELD_NAME, "X-Canary")
 COOKIE = text("cookie's name", "a cookie's name", _FIELD_NAME, "session")
+COOKIE_PATH = text("path", "a path that begins with '/', without spaces and ';'", "/[!-:<-~]*", "/cart")
 HEADER_VALUE = text("text", "one line of text", _FIELD_VALUE, "'always'")
 CONTENT_TYPE = text("media type", "a media type", r"[!-~]+/[ -~]+", "text/plain")
 PROBE_PATH = text("path", "a path that begins with '/'", '/[!-"$-~]*', "/healthz")

@@ -18,8 +18,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "pools.*.mode": ("leader-follower",),
     "pools.*.leader": ANYTHING,
     "pools.*.read": ANYTHING,
-    "pools.*.sticky": ANYTHING,
-    "routes.*.sticky": ANYTHING,
 }
 
 Table = dict[str, "Table | tuple[str, ...]"]

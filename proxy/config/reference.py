@@ -27,7 +27,7 @@ pools: {app: [127.0.0.1:9001, 127.0.0.1:9002]}
 ```
 
 `conf/` holds files to start from: `quickstart.yaml`, `routes.yaml`, `regions.yaml`, `active-passive.yaml`,
-`degraded.yaml`, `limits.yaml`, `tls.yaml`, and `tuned.yaml`, which writes every default out.
+`sticky.yaml`, `degraded.yaml`, `limits.yaml`, `tls.yaml`, and `tuned.yaml`, which writes every default out.
 
 - `failover-proxy check FILE` names every mistake in a file, with line and column; its exit code is 78 if there is one.
 - `failover-proxy schema` prints a JSON Schema, with which an editor completes keys and marks wrong values.
@@ -90,6 +90,7 @@ SECTIONS = (
     ("Failover", "`failover`"),
     ("Locality", "`locality`"),
     ("Damping", "`damping`"),
+    ("Sticky", "`sticky`"),
     ("BackendTls", "`tls` of a pool"),
     ("Route", "`routes`"),
     ("Match", "`match`"),

@@ -13,7 +13,7 @@ from proxy.core.settings import BackendSettings, Settings
 
 NAMED = ("listeners", "pools", "routes")
 """What in Settings is compared name by name."""
-KEYS = {"hold.duration": "hold.for", "split": "pool"}
+KEYS = {"hold.duration": "hold.for", "split": "pool", "sticky.keys": "sticky.sign_with"}
 """Fields whose key in a file is another."""
 ORDER = "order"
 """Said of Routes where it is only their order that has changed: the first match wins."""

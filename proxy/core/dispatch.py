@@ -16,6 +16,7 @@ from proxy.core.hedging import HedgeResult
 from proxy.core.model import Backend
 from proxy.core.pool import WELL, Pool
 from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome, Progress
+from proxy.core.staying import stays
 from proxy.core.waiting import End, Priority, Waiter
 from proxy.errors import ERRORS, ErrorKind
 
@@ -35,7 +36,7 @@ OVERLOADED = {
 
 
 class Dispatch:
-    """The decisions of one request. `replayable` is False once its body can't be sent again."""
+    """The decisions of one request. `replayable` is False once its body can't be sent again; `owner`: see `staying`."""
 
     __slots__ = (
         "_gate",
@@ -52,6 +53,7 @@ class Dispatch:
         "_waiter",
         "attempt",
         "attempts",
+        "owner",
         "priority",
         "replayable",
         "rival",
@@ -75,6 +77,7 @@ class Dispatch:
         self.rival: Attempt | None = None
         """A second Attempt beside the first one."""
         self.attempts = 0
+        self.owner: Backend | None = None
         self.replayable = True
 
     @property
@@ -94,6 +97,8 @@ class Dispatch:
             pool.look_around(now)
             if not pool.gate.admits(self.priority):
                 return self._stand_in_line(pool.gate, now)
+        if self.owner is not None and stays(pool, self.owner, now):
+            return self._admit(self.owner, now)
         may_try = self._idempotent and not self._request.has_body
         backend = pool.pick(self._request, now, self._rng, may_try=may_try)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
@@ -127,8 +132,14 @@ class Dispatch:
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
             self._release()
         self._tried = ()
-        backend = pool.pick(self._request, now, self._rng)
+        backend = self._whom(now)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
+
+    def _whom(self, now: float) -> Backend | None:
+        """After a wait: the owner, or whom the Balancer says."""
+        if self.owner is not None and stays(self._pool, self.owner, now):
+            return self.owner
+        return self._pool.pick(self._request, now, self._rng)
 
     def finish(self, outcome: Outcome, now: float) -> None:
         """The answer was passed on, whole or not."""
@@ -255,7 +266,7 @@ class Dispatch:
             return self._overloaded(waiter.end)
         if not waiter.is_called:
             return Wait(WAIT_STEP, waiter)
-        backend = pool.pick(self._request, now, self._rng)
+        backend = self._whom(now)
         if backend is None and pool.outage_began() is None:
             gate.put_back(waiter)
             return Wait(WAIT_STEP, waiter)
@@ -265,8 +276,8 @@ class Dispatch:
 
     def _overloaded(self, end: End) -> Refuse:
         kind, executed = ErrorKind.CONNECTION_LIMIT_REACHED, None if self._idempotent else "no"
-        status, title = ERRORS[kind].status, "Too many requests at a time"
-        return Refuse(kind, status, OVERLOADED[end], executed, RETRY_AFTER, "overloaded", title)
+        title = "Too many requests at a time"
+        return Refuse(kind, ERRORS[kind].status, OVERLOADED[end], executed, RETRY_AFTER, "overloaded", title)
 
     # Ends
 

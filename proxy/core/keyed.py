@@ -85,6 +85,15 @@ class KeyedDispatch:
         self._inner.priority = priority
 
     @property
+    def owner(self) -> Backend | None:
+        """As Dispatch."""
+        return self._inner.owner
+
+    @owner.setter
+    def owner(self, owner: Backend | None) -> None:
+        self._inner.owner = owner
+
+    @property
     def only(self) -> str:
         """The Backend that may have executed it; empty if none may."""
         return self._only.name if self._only is not None else ""

@@ -159,6 +159,17 @@ class Backend:
             return self.breaker.may_admit(now) and not self._is_full()
         return veto in ASKED_AGAIN
 
+    def keeps_clients(self, now: float) -> bool:
+        """Whether those that belong to it already may come: to drain keeps out none but new ones."""
+        if (
+            self.standby
+            or self.admin is AdminState.MAINT
+            or self.health is not HealthState.UP
+            or now < self.damped_until
+        ):
+            return False
+        return self.breaker.is_closed and not self._is_full()
+
     def may_be_tried_in_panic(self) -> bool:
         """Whether panic may send requests here: everything but drain, maint, full and standby is ignored."""
         return not self.standby and self.admin is AdminState.READY and not self._is_full() and self._base_weight > 0

@@ -327,6 +327,11 @@ class Pool:
                 return group.balancer.pick(candidates, request, now, rng)
         return None
 
+    def pass_trials_by(self) -> None:
+        """A request can't serve as a trial, for it belongs to its owner. Were there no others, no trial would come."""
+        if self._trials:
+            self._trials_wait = True
+
     def last_resort(self, tried: Collection[Backend]) -> Backend | None:
         """Whom to try when all that serve have failed one request: better one that is out than nobody."""
         untried = [b for b in self.backends if b not in tried and b.may_be_tried_in_panic()]

@@ -6,13 +6,14 @@ and path are compared one by one. Paths are compared as they were sent: nothing 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from proxy.core.http1 import RequestHead
 from proxy.core.settings import RouteSettings, StaticAnswer
+from proxy.core.splitting import Split
 from proxy.core.stale import LastGood
+from proxy.core.sticky import Stickiness
 
 
 class Route:
@@ -29,6 +30,8 @@ class Route:
         "number",
         "pool",
         "settings",
+        "split",
+        "stickiness",
     )
 
     def __init__(self, number: int, settings: RouteSettings) -> None:
@@ -37,8 +40,11 @@ class Route:
         self.settings = settings
         self.fallback = fallback = settings.fallback
         self.last_good = LastGood(fallback.stale) if fallback is not None and fallback.stale is not None else None
-        self.pool = settings.split[0][0] if len(settings.split) == 1 else ""
-        """The Pool where there is just one."""
+        self.pool = settings.split[0][0] if len(settings.split) == 1 and settings.sticky is None else ""
+        """The Pool where nothing is left to choose."""
+        self.split = Split(settings.split)
+        self.stickiness: Stickiness | None = None
+        """Where there is a cookie; set by whoever knows the Backends."""
         self.is_unconditional = not settings.match.methods and not settings.match.headers
         """Whether host and path are all that it asks for."""
         self.is_guarded = settings.answer is not None or settings.rate_limit is not None
@@ -56,17 +62,6 @@ class Route:
         if self._methods and request.method not in self._methods:
             return False
         return all(request.field(name) == value for name, value in self._headers)
-
-    def choose(self, rng: random.Random) -> str:
-        """The Pool for one request: the only one, or one drawn by the shares of the split."""
-        split = self.settings.split
-        if len(split) > 1:
-            drawn = rng.random()
-            for pool, share in split:
-                if drawn < share:
-                    return pool
-                drawn -= share
-        return split[-1][0]
 
 
 class _Paths:
@@ -109,10 +104,12 @@ class _Paths:
 class Router:
     """All Routes of a config."""
 
-    __slots__ = ("_any", "_hosts", "_longest", "_only", "_suffixes", "routes")
+    __slots__ = ("_any", "_hosts", "_longest", "_only", "_suffixes", "choosing", "routes")
 
     def __init__(self, routes: Sequence[RouteSettings]) -> None:
         self.routes: list[Route] = []
+        self.choosing: list[Route] = []
+        """Those that are split or sticky."""
         self._hosts: dict[bytes, _Paths] = {}
         self._suffixes: dict[bytes, _Paths] = {}
         self._longest = 0
@@ -128,6 +125,8 @@ class Router:
         for number, settings in enumerate(routes, len(self.routes)):
             route = Route(number, settings)
             self.routes.append(route)
+            if settings.split and not route.pool:
+                self.choosing.append(route)
             self._paths_of(settings.match.host.lower().encode()).add(route)
         only = self.routes[0] if len(self.routes) == 1 and self._any.anywhere else None
         self._only = only if only is not None and only.is_unconditional else None

@@ -148,6 +148,25 @@ class RatePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class StickyPolicy:
+    """How each client of a Route is kept on one Backend, and in one Pool of a split."""
+
+    cookie: str = ""
+    """The name of the cookie that says where a client belongs. Empty: `hash_on` says it, for a split alone."""
+    hash_on: HashOn | None = None
+    ttl: float = 3600.0
+    """Seconds after which a cookie counts no more; it is renewed once half of them have passed."""
+    path: str = "/"
+    domain: str = ""
+    secure: bool | None = None
+    """Whether browsers may send it over TLS alone; None: as the client came that got it."""
+    http_only: bool = True
+    same_site: str = "lax"
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """What cookies are signed with: the first; those signed with one of the others are still good."""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSettings:
     """A named set of interchangeable Backends and their policies."""
 
@@ -189,6 +208,8 @@ class PoolSettings:
     """With Backends whose address says so."""
     slo: float | None = None
     """The share of its requests that should go well; None: nobody has said."""
+    sticky: StickyPolicy | None = None
+    """What its Routes have that say nothing of their own; in force is what a Route has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +276,8 @@ class RouteSettings:
     """What it answers with when nothing can serve."""
     priority: Priority = Priority.NORMAL
     rate_limit: RatePolicy | None = None
+    sticky: StickyPolicy | None = None
+    """None: each request goes where there is room."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.routing import Router
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
+from proxy.core.sticky import Stickiness
 from proxy.dataplane.backends.idle import IdleConnections
 from proxy.dataplane.backends.introduced import introductions
 from proxy.dataplane.departed import Departed, Homes
@@ -88,6 +89,16 @@ def _house(pool: Pool, homes: Homes, limits: Limits, contexts: Contexts) -> None
                 home.close()
         else:
             home.limits = limits
+
+
+def make_ready(router: Router, pools: Pools) -> list[Rewrite | None]:
+    """What Routes need of the Pools: whom their cookies may name, and how they change requests."""
+    for route in router.choosing:
+        policy = route.settings.sticky
+        if policy is not None and policy.cookie:
+            owners = (backend.key for name, _ in route.settings.split for backend in pools[name].backends)
+            route.stickiness = Stickiness(policy, owners)
+    return [rewrite(route.settings, pools) for route in router.routes]
 
 
 def rewrite(route: RouteSettings, pools: Pools) -> Rewrite | None:

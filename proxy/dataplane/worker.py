@@ -58,7 +58,7 @@ from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.own_code import follow_own_code
 from proxy.dataplane.recording import Recorder, recorder_of
-from proxy.dataplane.reload import Routes, follow, rewrite
+from proxy.dataplane.reload import Routes, follow, make_ready
 from proxy.dataplane.reporting import forget_gone, report_of
 from proxy.dataplane.spans import SpanExport, follow_spans
 from proxy.dataplane.stats import Stats
@@ -171,7 +171,7 @@ class Worker:
         elif isinstance(message, BreakerNews):
             self._follow(message)
         elif isinstance(message, ProbePassed):
-            backend = self._backend(message.pool, message.backend)
+            backend = self.backend(message.pool, message.backend)
             if backend is not None:
                 self.pools[message.pool].probe_passed(backend, monotonic())
         elif isinstance(message, RoutePart):
@@ -218,8 +218,8 @@ class Worker:
         self._panics &= self.pools.keys()
         before, self.router = self.router, self._routes.router(settings.routes, snapshot.routes_version)
         hand_on(before.routes, self.router.routes)
-        self.rewrites = [rewrite(route.settings, self.pools) for route in self.router.routes]
         forget_gone(self, settings, now)
+        self.rewrites = make_ready(self.router, self.pools)
         follow_ledger(self, settings)
         self.settings_version = snapshot.settings_version
         self._open_doors()
@@ -239,7 +239,8 @@ class Worker:
             self._handed = (version, [])
             self.reception.hold(sockets)
 
-    def _backend(self, pool: str, backend: str) -> Backend | None:
+    def backend(self, pool: str, backend: str) -> Backend | None:
+        """The one of this name, if it is still in the settings."""
         known = self.pools.get(pool)
         return known.by_name.get(backend) if known is not None else None
 
@@ -255,7 +256,7 @@ class Worker:
             )
 
     def _follow(self, news: BreakerNews) -> None:
-        backend = self._backend(news.pool, news.backend)
+        backend = self.backend(news.pool, news.backend)
         if backend is None or news.state is BreakerState.HALF_OPEN:
             return
         pool = self.pools[news.pool]

@@ -81,7 +81,6 @@ ADDED_AT = 3
         ("routes: [{pool: app, match: {path: /x*}}]", ["3:36: routes[0].match.path: '*' may only stand at the end of a path, after a '/', not as in '/x*'; did you mean '/x/*'?"]),
         # What is not built yet
         ("cluster: {etcd: []}", ["3:1: cluster: not supported yet"]),
-        ("routes: [{pool: app, sticky: {cookie: a}}]", ["3:22: routes[0].sticky: not supported yet"]),
     ],
 )  # fmt: skip
 def test_a_mistake_at_the_top_is_named_with_its_place(mistakes: Mistakes, added: str, expected: list[str]) -> None:
@@ -276,7 +275,6 @@ routes:
         "16:11: pools.orders-db.mode: 'leader-follower' is not supported yet",
         "17:5: pools.orders-db.leader: not supported yet",
         "18:5: pools.orders-db.read: not supported yet",
-        "22:23: routes[1].sticky: not supported yet",
     ] == mistakes(text)
 
 

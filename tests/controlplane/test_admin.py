@@ -75,6 +75,7 @@ async def test_a_backend_shows_everything_about_itself(api: Api) -> None:
             "admin_state": "ready",
             "own_state": "ready",
             "drained": False,
+            "clients_until": None,
             "health": {
                 "state": "up",
                 "since": "2023-11-14T22:13:20.000Z",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.core.http1 import RequestHead
 from proxy.core.routing import Router, hostname, last_hop, mismatch
-from proxy.core.settings import Match, RouteSettings, StaticAnswer
+from proxy.core.settings import Match, RouteSettings, StaticAnswer, StickyPolicy
 from tests.core.pools import LIMITS
 
 HOSTS = ["", "a.example", "b.a.example", "*.a.example", "*.example"]
@@ -205,31 +204,21 @@ def test_a_host_of_16000_labels_is_not_looked_up_16000_times() -> None:
     assert table.looks <= len(".shop.example")
 
 
-# Splits
+# What is left to choose
 
 
-def test_a_split_sends_each_pool_its_share() -> None:
-    route = Router([RouteSettings("r", split=(("stable", 0.95), ("canary", 0.05)))]).routes[0]
-    rng = random.Random(0)
+def test_only_a_route_that_is_neither_split_nor_sticky_has_its_pool_at_once() -> None:
+    sticky = StickyPolicy("where", keys=(b"k",))
+    settings = [
+        RouteSettings("plain", split=(("app", 1.0),)),
+        RouteSettings("sticky", split=(("app", 1.0),), sticky=sticky),
+        RouteSettings("split", split=(("app", 0.5), ("next", 0.5))),
+        RouteSettings("own", answer=StaticAnswer()),
+    ]
+    routes = Router(settings)
 
-    chosen = [route.choose(rng) for _ in range(10_000)]
-
-    assert pytest.approx(500, rel=0.15) == chosen.count("canary")
-    assert 10_000 == chosen.count("canary") + chosen.count("stable")
-
-
-def test_a_split_that_rounding_leaves_short_of_the_whole_still_chooses() -> None:
-    class Highest(random.Random):
-        def random(self) -> float:
-            return 1 - 2**-53
-
-    route = Router([RouteSettings("r", split=(("a", 0.1),) * 9 + (("last", 0.1),))]).routes[0]
-
-    assert "last" == route.choose(Highest())
-
-
-def test_a_single_pool_takes_everything() -> None:
-    assert "app" == router(Match()).routes[0].choose(random.Random(0))
+    assert ["app", "", "", ""] == [route.pool for route in routes.routes]
+    assert ["sticky", "split"] == [route.name for route in routes.choosing]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ class BackendDocument(TypedDict):
     since: Annotated[Date, Note("Since when it has been available, or has not.")]
     admin_state: AdminState
     own_state: Annotated[AdminState, Note("What the Backend asks for itself.")]
-    drained: bool
+    drained: Annotated[bool, Note("Whether it was taken out, nothing is in flight, and nothing will be.")]
+    clients_until: Annotated[Date | None, Note("While it drains: when the last cookie ends that keeps a client there.")]
     health: HealthDocument
     breaker: BreakerDocument
     in_flight: Count

@@ -149,6 +149,7 @@ class View:
             "admin_state": record.admin,
             "own_state": record.own_state,
             "drained": self._registry.is_drained(record),
+            "clients_until": self._clients_until(record),
             "health": self._health(record, last),
             "breaker": self._breaker(record),
             "in_flight": totals.in_flight,
@@ -159,6 +160,10 @@ class View:
             "failures_per_second": round(flow.failures, 3),
             "latency_ms": self._latency(record),
         }
+
+    def _clients_until(self, record: BackendRecord) -> str | None:
+        until = self._registry.clients_until(record)
+        return None if until is None else self.dates.iso(until)
 
     def sentence(self, record: BackendRecord) -> str:
         """Why it is out, what brings it back and when; or that it serves."""

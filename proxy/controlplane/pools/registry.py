@@ -14,6 +14,7 @@ from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.governor import Told
 from proxy.controlplane.pools.own import OwnCounts
 from proxy.controlplane.pools.records import BackendRecord, BreakerView, PoolRecord
+from proxy.controlplane.pools.staying import clients_until, lifetimes
 from proxy.controlplane.pools.tally import Key, Tally, forget_oldest
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState, Probe
@@ -43,6 +44,8 @@ class Registry:
         """The workers that act on Snapshots now: whoever leads them says."""
         self.past_probes: dict[Key, tuple[int, int]] = {}
         """Good and bad ones of Backends that a reload has removed."""
+        self._now = now
+        self._lifetimes = lifetimes(settings)
         self.refresh(now)
 
     def refresh(self, now: float) -> None:
@@ -67,6 +70,7 @@ class Registry:
             self.pools[one.name] = pool
         self._keep_probes(records)
         self.forget_gone()
+        self._lifetimes = lifetimes(settings)
         self.version += 1
         self.settings_version += 1
         # Whatever follows is in the same Snapshot.
@@ -114,6 +118,7 @@ class Registry:
 
     def tick(self, now: float) -> list[Change]:
         """Time has passed: about a second."""
+        self._now = now
         return [change for pool in self.pools.values() for change in self._review(pool, now)]
 
     def compare(self, now: float) -> list[Change]:
@@ -269,10 +274,16 @@ class Registry:
         return [Change("admin", *record.key, before, state), *changes]
 
     def is_drained(self, record: BackendRecord) -> bool:
-        """Whether an administrator has taken it out, every worker knows, and nothing is in flight on it."""
+        """Whether an administrator has taken it out, every worker knows, and nothing is in flight on it or will be."""
         if record.admin is AdminState.READY or self.tally.backend(record.key).in_flight:
             return False
+        if self.clients_until(record) is not None:
+            return False
         return all(report.snapshot_version >= record.told_version for report in self.tally.live.values())
+
+    def clients_until(self, record: BackendRecord) -> float | None:
+        """Until when it may have clients of its own, though it drains; None if it has none, or does not drain."""
+        return clients_until(record, self._lifetimes.get(record.key[0]), self._now)
 
     def set_weight(self, record: BackendRecord, weight: int | None, now: float) -> list[Change]:
         """Put a weight in place of the configured one; None takes it away again."""

@@ -23,6 +23,7 @@ from proxy.dataplane.clients.limited import seconds_too_early
 from proxy.dataplane.exchanges.racing import HEDGED, Racing
 from proxy.dataplane.exchanges.relay import Answer, ClientLeftError, again, begin_stream, stream_failure, whole
 from proxy.dataplane.exchanges.rescue import POOL, Rescue
+from proxy.dataplane.exchanges.sticking import Siblings, Tie, may_go_on, place, sibling
 from proxy.dataplane.exchanges.tunnel import Tunnel
 from proxy.dataplane.exchanges.turns import await_turn
 from proxy.dataplane.exchanges.upload import begin_upload
@@ -32,6 +33,7 @@ from proxy.errors import RequestError
 
 if TYPE_CHECKING:
     from proxy.core.fallback import Fallback
+    from proxy.core.model import Backend
     from proxy.core.pool import Pool
     from proxy.core.routing import Route
     from proxy.dataplane.clients.downstream import Downstream
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 class Exchange(Racing):
     """One request, from its head to the last byte of its answer."""
 
-    __slots__ = ("_answer", "_answered", "_rescue")
+    __slots__ = ("_answer", "_answered", "_owner", "_rescue", "_siblings", "_tie")
 
     _answered: Outcome
     _rescue: Rescue | None
@@ -48,6 +50,9 @@ class Exchange(Racing):
     def __init__(self, client: Downstream, request: RequestHead) -> None:
         super().__init__(client, request)
         self._answer: Answer | None = None
+        self._tie: Tie | None = None
+        self._owner: Backend | None = None
+        self._siblings: Siblings | None = None
 
     async def run(self) -> bool:
         """Serve the request; True if the client may ask again on this connection. Raises RequestError."""
@@ -57,10 +62,11 @@ class Exchange(Racing):
         if route.is_guarded and (is_kept := await self._answer_early(route)) is not None:
             return is_kept
         self._rewrite = worker.rewrites[route.number]
-        self._enter(worker.pools[route.pool or route.choose(worker.rng)], route.settings)
+        self._enter(worker.pools[route.pool] if route.pool else self._place(route), route.settings)
         keyed, dispatch = self._keyed, self._dispatch
         self._rescue = rescue = None if route.fallback is None else self._begin_rescue(route, route.fallback)
         decision: Decision | Answer
+        dispatch.owner = self._owner
         try:
             if self._upload is not None:
                 self._check_client()
@@ -82,10 +88,10 @@ class Exchange(Racing):
                             await PAUSE
                             is_over = self._is_judgeable()
                     decision = self._judge()
-                elif type(decision) is Wait:
+                elif type(decision) is Wait and not may_go_on(decision, self._siblings, self._upload):
                     await self._wait(decision)
                     decision = dispatch.resume(monotonic())
-                elif rescue is not None and (other := self._go_elsewhere(rescue, decision)) is not None:
+                elif (other := self._go_elsewhere(decision)) is not None:
                     dispatch, decision = self._dispatch, other
                 else:
                     return await self._refuse(decision if keyed is None else await keyed.instead(decision))
@@ -117,6 +123,13 @@ class Exchange(Racing):
             self._dispatch.abandon(monotonic())
         if self._keyed is not None:
             self._keyed.leave()
+
+    def _place(self, route: Route) -> Pool:
+        """Where a request goes whose Route is split or sticky."""
+        self._siblings, self._tie = place(self._client, self._request, route)
+        pool = self._siblings.next()
+        self._owner = self._siblings.owner_in(pool)
+        return pool
 
     def _enter(self, pool: Pool, route: RouteSettings) -> None:
         """The request goes to this Pool."""
@@ -173,16 +186,28 @@ class Exchange(Racing):
             self._request.is_plain = False
         return RELAY
 
-    def _go_elsewhere(self, rescue: Rescue, refuse: Decision | Answer) -> Decision | None:
+    def _go_elsewhere(self, decision: Decision | Answer) -> Decision | None:
         """The first decision of another Pool; None where this request gets none, or may not go there."""
-        is_whole = self._upload is None or self._upload.is_whole
-        pool = rescue.go_elsewhere(cast("Refuse", refuse), self._dispatch.attempts) if is_whole else None
+        if self._upload is not None and not self._upload.is_whole:
+            return None
+        before, rescue = self._dispatch, self._rescue
+        pool = sibling(self._siblings, decision)
+        attempts = before.attempts if pool is not None else 0
+        if pool is None and rescue is not None:
+            pool = rescue.go_elsewhere(cast("Refuse", decision), before.attempts)
+            self._rewrite = self._rewrite if pool is None else rescue.rewrite()
         if pool is None:
             return None
-        self._pool, self._timeouts, self._rewrite = pool, pool.settings.timeouts, rescue.rewrite()
-        self._dispatch = Dispatch(pool, self._request, self._worker.rng)
-        self._dispatch.priority = rescue.priority
-        return self._dispatch.start(monotonic())
+        now = monotonic()
+        before.abandon(now)
+        self._pool, self._timeouts = pool, pool.settings.timeouts
+        self._dispatch = dispatch = Dispatch(pool, self._request, self._worker.rng)
+        dispatch.attempts = attempts
+        if self._siblings is not None:
+            dispatch.priority, dispatch.owner = self._siblings.priority, self._siblings.owner_in(pool)
+        elif rescue is not None:
+            dispatch.priority = rescue.priority
+        return dispatch.start(now)
 
     def _judge(self) -> Decision:
         """An Attempt has ended, or its answer is there: ask what to do."""
@@ -220,7 +245,7 @@ class Exchange(Racing):
         response = upstream.head
         assert response is not None
         is_plain = response.is_plain and upstream.is_complete and request.is_plain and self._dispatch.attempts == 1
-        if not is_plain or self._pool.panic or self._worker.says_close:
+        if not is_plain or self._tie is not None or self._pool.panic or self._worker.says_close:
             return False
         self._worker.outbox.send_parts(client, [downstream_head(request, response, close=False), *upstream.pieces])
         self._finish(upstream, response.status)
@@ -246,6 +271,8 @@ class Exchange(Racing):
         assert response is not None
         close = self._must_close() or ends_with_connection(request, response)
         head = downstream_head(request, response, close=close, proxy_status=self._proxy_status())
+        if self._tie is not None:
+            head = self._tie.mark(head, response, cast("Attempt", self._dispatch.attempt).backend)
         if response.status == 101:
             return await self._switch(upstream, head)
         chunked = is_chunked_for(request, response)
