@@ -14,6 +14,7 @@ import click
 
 from proxy.cli.client import Caller, Refused, admin_options
 from proxy.cli.names import complete_backend, complete_pool
+from proxy.cli.terminal import harmless
 
 WIDTH = 100
 """Columns of a line."""
@@ -88,7 +89,7 @@ def _following(caller: Caller, asked: Json, last_id: int, *, as_json: bool) -> J
 
 def _show(entries: list[Json], *, as_json: bool) -> None:
     for entry in entries:
-        click.echo(json.dumps(entry) if as_json else "\n".join(lines(entry)))
+        click.echo(json.dumps(entry) if as_json else "\n".join(lines(harmless(entry))))
 
 
 def lines(entry: Json) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from proxy.cli.availability import Ask, availability_lines
 from proxy.cli.client import Caller, Refused, Unreachable, admin_options
 from proxy.cli.table import WIDTH, table
 from proxy.cli.terminal import begin_screen, end_screen, harmless, redraw
@@ -50,7 +51,7 @@ def status(caller: Caller, *, as_json: bool, ready: bool, watch: bool) -> None:
     if ready:
         click.echo(document["readiness"])
         sys.exit(0 if document["readiness"] == "ready" else 1)
-    click.echo(json.dumps(document, indent=2) if as_json else "\n".join(_lines(document)))
+    click.echo(json.dumps(document, indent=2) if as_json else "\n".join(_lines(document, caller.ask)))
     sys.exit(0 if all(pool["available"] for pool in document["pools"]) else 1)
 
 
@@ -63,10 +64,10 @@ def _ask(caller: Caller) -> Json:
     return document
 
 
-def _lines(document: Json) -> Iterator[str]:
+def _lines(document: Json, ask: Ask) -> Iterator[str]:
     document = harmless(document)
     yield from (f"PROBLEM {problem}" for problem in document.get("problems", []))
-    yield from table(document["pools"])
+    yield from table(document["pools"], availability_lines(ask))
 
 
 def _watch(caller: Caller) -> None:
@@ -86,7 +87,7 @@ def _screen(caller: Caller) -> Iterator[str]:
     yield f"{caller.endpoint}  {time.strftime('%H:%M:%S')}  every {LOOK_EVERY:g} s, Ctrl-C ends"
     yield ""
     try:
-        yield from _lines(caller.try_to_ask("GET", "/v1/pools"))
+        yield from _lines(caller.try_to_ask("GET", "/v1/pools"), caller.try_to_ask)
     except Refused as refused:
         yield caller.saying(refused)
     except Unreachable as error:

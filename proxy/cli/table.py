@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.cli.terminal import paint
@@ -18,8 +18,8 @@ WIDTHS = (7, 6, 9, 8, 9, 8, 8, 8)
 Json = dict[str, Any]
 
 
-def table(pools: list[Json]) -> Iterator[str]:
-    """Lines of at most `WIDTH` columns."""
+def table(pools: list[Json], availability: Mapping[str, str]) -> Iterator[str]:
+    """Lines of at most `WIDTH` columns. `availability` has a line for some of the pools."""
     for number, pool in enumerate(pools):
         if number:
             yield ""
@@ -28,6 +28,8 @@ def table(pools: list[Json]) -> Iterator[str]:
         yield f"POOL {name}  {state}  {pool['available']} of {pool['total']} available"
         yield from _paragraph(pool["sentence"].partition(": ")[2])
         yield from _place(pool)
+        if pool["name"] in availability:
+            yield _cut(f"  {availability[pool['name']]}", WIDTH)
         if pool["keys"]:
             yield _cut(_keys(pool["keys"]), WIDTH)
         yield _row(HEADER)

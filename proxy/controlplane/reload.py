@@ -17,6 +17,8 @@ from time import time
 from typing import Any, Protocol
 
 from proxy.controlplane.difference import Difference, difference
+from proxy.controlplane.journal import process
+from proxy.controlplane.journal.journal import Journal
 from proxy.controlplane.listeners.sockets import StartError
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.pools.registry import Registry
@@ -79,6 +81,7 @@ class Owner(Protocol):
 
     registry: Registry
     fleet: Fleet
+    journal: Journal
 
     @property
     def notifier(self) -> Notifier:
@@ -160,6 +163,7 @@ class Reloader:
             except Rejected as rejected:
                 self._note_failure()
                 say(log, logging.WARNING, "reload rejected: nothing has changed", mistakes=len(rejected.faults))
+                self._owner.journal.add(process.rejected(rejected.faults))
                 for fault in rejected.faults:
                     say(log, logging.WARNING, "mistake in the config", text=fault)
                 raise
@@ -192,6 +196,7 @@ class Reloader:
         registry.reloads["success"] += 1
         registry.own.note_settings(time())
         self._log(found, seconds, late)
+        self._owner.journal.add(process.reloaded(found, seconds, late))
         timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
         return {"changed": bool(found), **timing, "late_workers": late, **found.document()}
 

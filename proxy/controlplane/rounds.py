@@ -7,6 +7,7 @@ import logging
 from time import monotonic
 from typing import Protocol
 
+from proxy.controlplane.journal.recorder import Recorder
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.replacement.takeover import Predecessors
@@ -25,6 +26,7 @@ class Owner(Protocol):
     """What the rounds need of the supervisor."""
 
     registry: Registry
+    recorder: Recorder
     fleet: Fleet
     predecessors: Predecessors
 
@@ -63,6 +65,7 @@ class Rounds:
         owner.registry.own.loop_lag, self._lag = self._lag, 0.0
         owner.carry_out(owner.registry.tick(now))
         owner.carry_out(owner.registry.compare(now))
+        owner.recorder.tick(now)
         for worker in owner.registry.overdue():
             say(log, logging.ERROR, "a worker keeps a pool from a switch: killed", worker=worker)
             if worker < 0:

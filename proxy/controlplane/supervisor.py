@@ -17,14 +17,16 @@ from time import monotonic, time
 
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.endpoint import Admin
-from proxy.controlplane.journal.journal import Journal
+from proxy.controlplane.consequences import Consequences
+from proxy.controlplane.journal import process
+from proxy.controlplane.journal.chronicle import Chronicle
 from proxy.controlplane.keeper import Keeper
 from proxy.controlplane.listeners.inheritance import Inheritance
 from proxy.controlplane.listeners.listening import arrange
 from proxy.controlplane.listeners.sockets import BoundListener, bind_admin, bind_listener, bound_addresses
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.own_code import OwnCode
-from proxy.controlplane.pools.change import TOLD, Change, log_change
+from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.memory import Memory, recall
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
@@ -85,18 +87,19 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self.registry = Registry(settings, monotonic(), recall(settings.state_dir))
         self.registry.own.note_settings(time())
-        self._succession = Succession(self, legacy)
+        self.chronicle = Chronicle(settings)
+        self.journal, self.accounting = self.chronicle.journal, self.chronicle.accounting
+        self._succession, self._replaces = Succession(self, legacy), legacy is not None
         self.predecessors, self.handover = self._succession.predecessors, self._succession.handover
-        self._rounds = Rounds(self)
+        self._rounds, self._consequences = Rounds(self), Consequences(self)
         self.switching = Switching(self.registry, self.carry_out)
-        self.journal = Journal(settings.journal, settings.state_dir)
         self.notifier = Notifier(os.environ)
-        self._memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
+        self.memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
         self._keeper = Keeper(self.registry.take_keys)
+        self.recorder = self.chronicle.recorder(self.registry, self.problems)
         self._admin = Admin(self, settings.admin, Dates())
         self._own_code = own = OwnCode(settings, self.carry_out)
         self._checker = Checker(self.registry.records(), random.Random(), self._probed, own)  # noqa: S311 - spreads probes
-        self._publishing: asyncio.Handle | None = None
         # Once bound
         self.listeners: list[BoundListener] = []
         self.admin: BoundListener | None = None
@@ -140,6 +143,8 @@ class Supervisor:
             self._checker.begin()
             # Not to be cut short: whom we have met must hear from us, also if that is to stop.
             await self.predecessors.lead()
+            self.recorder.begin(is_replacement=self._replaces, orphans=len(self.predecessors.pids()))
+            self.chronicle.begin()
             self._rounds.begin()
             beginning = self._loop.create_task(self._begin())
             stopping = self._loop.create_task(self._stopping.wait())
@@ -161,6 +166,8 @@ class Supervisor:
             self.predecessors.close()
             self.notifier.close()
             await self._checker.close()
+            if self.is_stopping:
+                self.journal.add(process.stopped())
             await self._write_down()
             await self._keeper.close()
             await self._admin.close()
@@ -206,6 +213,7 @@ class Supervisor:
             self.predecessors.kill()
             return
         self._is_quick = quick
+        self.journal.add(process.stopping(quick=quick))
         delay, timeout = self._drain_times()
         say(log, logging.INFO, "draining", delay=delay, timeout=timeout)
         self._stopping.set()
@@ -242,15 +250,17 @@ class Supervisor:
 
     async def _write_down(self) -> None:
         """What must be remembered; a disk that hangs is not waited for."""
+        self.recorder.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(self._memory.settle(), self.journal.settle()), WRITTEN_WITHIN)
+            await asyncio.wait_for(asyncio.gather(self.memory.settle(), self.chronicle.settle()), WRITTEN_WITHIN)
 
     async def come_back(self) -> None:
         """Begin again what `withdraw` has ended."""
         if self.admin is not None:
             self._admin = Admin(self, self.settings.admin, Dates())
             await self._admin.start(self.admin.sockets[0].dup())
-        self._memory.keep()
+        self.memory.keep()
+        self.chronicle.begin()
 
     def _status(self) -> str:
         """For a service manager: one line."""
@@ -282,10 +292,10 @@ class Supervisor:
         self._checker.follow(self.registry.records())
         self._admin.obey(settings.admin)
         self._keeper.obey(settings)
-        self.journal.obey(settings.journal)
+        self.chronicle.obey(settings)
         warn_of_expiry(settings)
-        self._memory.keep()
-        self._publish()
+        self.memory.keep()
+        self._consequences.publish()
         version = self.registry.settings_version
         self.fleet.follow(numbers, version, settings.replaced_timeout)
         return version
@@ -310,7 +320,7 @@ class Supervisor:
 
     def problems(self) -> list[str]:
         """What is wrong with the proxy itself."""
-        found = (self._memory.problem, self._keeper.problem, self.journal.problem)
+        found = (self.memory.problem, self._keeper.problem, *self.chronicle.problems())
         return [problem for problem in found if problem]
 
     def set_admin(self, record: BackendRecord, state: AdminState) -> None:
@@ -340,6 +350,7 @@ class Supervisor:
         """A worker said this."""
         if isinstance(message, Report):
             self.carry_out(self.registry.take_report(message))
+            self.recorder.take_report(message)
         elif isinstance(message, BreakerNews):
             self._take_breaker_news(message)
         elif isinstance(message, PoolNews):
@@ -349,6 +360,8 @@ class Supervisor:
         elif isinstance(message, Applied):
             self.reloader.look()
         elif isinstance(message, Heard | Started):
+            if isinstance(message, Started):
+                self.recorder.worker_serves(message.worker, message.pid)
             self.carry_out(self.registry.heard(message.worker, message.snapshot_version, monotonic()))
             if self.fleet.has_served and not self.ready.is_set():
                 say(log, logging.INFO, "ready", workers=len(self.fleet.workers))
@@ -360,6 +373,10 @@ class Supervisor:
         self.carry_out(self.registry.take_breaker_news(news))
         if news.state is BreakerState.OPEN:
             self._checker.hurry((news.pool, news.backend))
+
+    def ended(self, worker: int, pid: int, how: str, *, is_orderly: bool) -> None:
+        """A worker's process has ended; `lost` follows."""
+        self.recorder.worker_ended(worker, pid, how, is_orderly=is_orderly)
 
     def lost(self, worker: int) -> None:
         """A worker's process has ended, and everything that it said has been taken."""
@@ -374,27 +391,12 @@ class Supervisor:
     # What probes say
 
     def _probed(self, key: Key, probe: Probe) -> None:
+        self.recorder.probed(key, probe)
         self.carry_out(self.registry.take_probe(key, probe))
         record = self.registry.record(key)
         if probe.ok and record is not None and record.breaker().state is not BreakerState.CLOSED:
             self.fleet.tell(ProbePassed(*key))
 
-    # What follows
-
     def carry_out(self, changes: list[Change]) -> None:
-        """Log what changed; tell workers and remember it where it did not come from them."""
-        for change in changes:
-            log_change(change)
-            self.switching.note(change)
-            self.registry.own.note(change)
-            if change.news is not None:
-                self.fleet.tell(change.news)
-        if any(change.subject in TOLD for change in changes):
-            self._memory.keep()
-            if self._publishing is None:
-                self._publishing = self._loop.call_soon(self._publish)
-
-    def _publish(self) -> None:
-        """One Snapshot for all that changed in one turn of the loop."""
-        self._publishing = None
-        self.fleet.tell(self.registry.snapshot())
+        """See to what follows from these."""
+        self._consequences.carry_out(changes)

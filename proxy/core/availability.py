@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 MINUTE = 60.0
 BAD_SHARE = 0.05
 """A minute is bad if this share of its requests, or more, failed."""
+GOOD, BAD, UNKNOWN, SAVED = range(4)
+"""Places in Counts."""
+FIRST_ERROR, FIRST_FAILURE = 400, 500
+"""The lowest status that is not good, and the lowest that is bad."""
 FIELDS = 5
 """Numbers in a slot: those of Counts and the bad minutes."""
 
@@ -122,12 +126,20 @@ def _rounded(value: float | None, digits: int) -> float | None:
 class _Window:
     """A ring of slots. The one of slot number n is at n modulo their number."""
 
-    __slots__ = ("_numbers", "newest", "span")
+    __slots__ = ("_numbers", "newest", "span", "sums")
 
     def __init__(self, span: Span, newest: int) -> None:
         self.span = span
         self.newest = newest
+        self.sums = (0,) * FIELDS
+        """Over all slots."""
         self._numbers = array("Q", bytes(8 * FIELDS * span.slots))
+
+    def copy(self) -> _Window:
+        """As it is now."""
+        other = _Window(self.span, self.newest)
+        other.sums, other._numbers = self.sums, self._numbers[:]
+        return other
 
     def turn(self, slot: int) -> None:
         """This slot is the newest from now on. Where the clock went back, what came later is taken to be of now."""
@@ -150,17 +162,15 @@ class _Window:
         """Count in the newest slot."""
         self._write(self.newest, map(sum, zip(self._read(self.newest), numbers, strict=True)))
 
-    def sums(self) -> tuple[int, ...]:
-        """Over all slots."""
-        return tuple(sum(self._numbers[field::FIELDS]) for field in range(FIELDS))
-
     def _read(self, slot: int) -> tuple[int, ...]:
         place = slot % self.span.slots * FIELDS
         return tuple(self._numbers[place : place + FIELDS])
 
     def _write(self, slot: int, numbers: Iterable[int]) -> None:
         place = slot % self.span.slots * FIELDS
-        self._numbers[place : place + FIELDS] = array("Q", numbers)
+        before, after = self._numbers[place : place + FIELDS], array("Q", numbers)
+        self._numbers[place : place + FIELDS] = after
+        self.sums = tuple(total - old + new for total, old, new in zip(self.sums, before, after, strict=True))
 
     def document(self) -> list[list[int]]:
         """The slots in which something was counted."""
@@ -193,7 +203,7 @@ class History:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left in any window."""
-        return not any(any(window.sums()) for window in self._windows)
+        return not any(any(window.sums) for window in self._windows)
 
     def add(self, counts: Counts, at: float) -> None:
         """Count these as of the Unix time `at`."""
@@ -222,9 +232,16 @@ class History:
         is_bad = is_bad_minute(self._minute_counts)
         found = {}
         for window in self._windows:
-            *counts, bad_minutes = window.sums()
+            *counts, bad_minutes = window.sums
             found[window.span.name] = Availability(Counts(*counts), bad_minutes + is_bad)
         return found
+
+    def copy(self) -> History:
+        """As it is now: somebody writes it down while it goes on."""
+        other = History(self._minute)
+        other._minute_counts = self._minute_counts
+        other._windows = tuple(window.copy() for window in self._windows)
+        return other
 
     def document(self) -> Json:
         """As JSON, to be kept."""
@@ -245,3 +262,30 @@ def _whole(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(f"not a count: {value!r}")
     return value
+
+
+def counted(
+    requests: Mapping[tuple[str, str, str, int], int],
+    broken: Mapping[tuple[str, str], int],
+    saved: Mapping[tuple[str, str], int],
+    unknown: Mapping[tuple[str, str], int],
+) -> dict[tuple[str, str], Counts]:
+    """What a worker has counted, by Route and Pool: `requests` by route, pool, method and status.
+
+    An answer of 5xx is bad, whoever made it, and so is one that broke off. 4xx is the client's own affair. A write of
+    which nobody knows whether it was executed is answered 5xx too: it is taken off the bad ones.
+    """
+    found: dict[tuple[str, str], list[int]] = {}
+    for (route, pool, _, status), number in requests.items():
+        counts = found.setdefault((route, pool), [0, 0, 0, 0])
+        if status < FIRST_ERROR:
+            counts[GOOD] += number
+        elif status >= FIRST_FAILURE:
+            counts[BAD] += number
+    for takes_from, gives_to, numbers in ((GOOD, BAD, broken), (BAD, UNKNOWN, unknown), (None, SAVED, saved)):
+        for key, number in numbers.items():
+            counts = found.setdefault(key, [0, 0, 0, 0])
+            counts[gives_to] += number
+            if takes_from is not None:
+                counts[takes_from] = max(0, counts[takes_from] - number)
+    return {key: Counts(*counts) for key, counts in found.items()}

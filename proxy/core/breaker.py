@@ -84,6 +84,8 @@ class Transition(NamedTuple):
     until: float
     """When trials begin, for an opening; 0 otherwise."""
     reason: str
+    began: float = 0.0
+    """When what has opened it began; 0 where a trial failed, or others have said so."""
 
 
 class _Storage(pybreaker.CircuitMemoryStorage):
@@ -115,6 +117,7 @@ class Breaker:
         "_bad",
         "_bucket",
         "_bucket_ends",
+        "_failing_since",
         "_good",
         "_machine",
         "_openings",
@@ -146,6 +149,7 @@ class Breaker:
         self.until = 0.0
         self.reason = ""
         self.consecutive = 0
+        self._failing_since = now
         self._openings = 0
         self._trials_running = 0
         self._trials_good = 0
@@ -215,10 +219,13 @@ class Breaker:
             self.consecutive = 0
         else:
             self._bad[self._bucket] += 1
+            if not self.consecutive:
+                self._failing_since = now
             self.consecutive += 1
             reason = self._should_open()
             if reason and may_open:
-                self._open(now, reason)
+                in_a_row = self.consecutive >= self.policy.consecutive
+                self._open(now, reason, self._failing_since if in_a_row else now - self.policy.window)
 
     def _settle_trial(self, verdict: Verdict, now: float) -> None:
         self._trials_running -= 1
@@ -243,10 +250,10 @@ class Breaker:
             return f"{bad} of {ended} requests failed in {policy.window:g}s"
         return ""
 
-    def _open(self, now: float, reason: str) -> None:
+    def _open(self, now: float, reason: str, began: float = 0.0) -> None:
         self.until = now + self.next_open_for()
         self._openings += 1
-        self._change(BreakerState.OPEN, now, reason)
+        self._change(BreakerState.OPEN, now, reason, began)
 
     def next_open_for(self) -> float:
         """Seconds the next opening lasts: doubles each time without a close in between."""
@@ -279,7 +286,7 @@ class Breaker:
 
     # The state machine
 
-    def _change(self, state: BreakerState, now: float, reason: str) -> None:
+    def _change(self, state: BreakerState, now: float, reason: str, began: float = 0.0) -> None:
         before = self.state
         self.since, self.reason = now, reason
         if state is BreakerState.OPEN:
@@ -290,7 +297,7 @@ class Breaker:
             self._machine.close()
         if self.listener is not None:
             until = self.until if state is BreakerState.OPEN else 0.0
-            self.listener(Transition(before, self.state, now, until, reason))
+            self.listener(Transition(before, self.state, now, until, reason, began))
 
     def _machine_changed(self, current: str) -> None:
         """Begin a new generation: nothing that was counted or admitted before counts any more."""

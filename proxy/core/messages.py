@@ -88,6 +88,8 @@ class BreakerNews:
     at: float
     outlier: bool = False
     """Whether it is an ejection: it did worse than its peers."""
+    began: float = 0.0
+    """When the failures began that have opened it; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +310,10 @@ class Report:
     """Clients' TLS handshakes, by result."""
     rate_limited: dict[str, int] = field(default_factory=dict)
     """By route: requests of clients that sent too many."""
+    broken: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and pool: answers that began well and broke off."""
+    saved: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By route and pool: requests that would have failed without another Attempt."""
 
 
 Message = (

@@ -43,6 +43,8 @@ def report_of(worker: Worker, now: float, loop_lag: float, *, final: bool) -> Re
         degraded=dict(stats.degraded),
         rate_limited=dict(stats.rate_limited),
         spans=worker.spans.counts() if worker.spans is not None else {},
+        broken=dict(stats.broken),
+        saved=dict(stats.saved),
         final=final,
     )
 

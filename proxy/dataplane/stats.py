@@ -5,8 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any
 
+from proxy.core.availability import FIRST_ERROR
+from proxy.core.breaker import GOOD
 from proxy.core.messages import DURATION_BUCKETS
 from proxy.core.naming import Names
+from proxy.core.retry import Outcome
 
 METHODS = {
     method: method.decode() for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE")
@@ -30,12 +33,14 @@ class Stats:
 
     __slots__ = (
         "_series",
+        "broken",
         "client_aborts",
         "degraded",
         "handshakes",
         "keyed",
         "rate_limited",
         "refused",
+        "saved",
         "turned_away",
         "unknown_outcomes",
     )
@@ -50,6 +55,8 @@ class Stats:
         self.handshakes: dict[str, int] = {}
         self.degraded: dict[tuple[str, str, str], int] = {}
         self.rate_limited: dict[str, int] = {}
+        self.broken: dict[tuple[str, str], int] = {}
+        self.saved: dict[tuple[str, str], int] = {}
 
     def count(self, route: str, pool: str, method: bytes, status: int, duration: float) -> None:
         """A request was answered with `status` after `duration` seconds."""
@@ -89,6 +96,16 @@ class Stats:
         """A client has sent more than this Route takes."""
         self.rate_limited[route] = self.rate_limited.get(route, 0) + 1
 
+    def count_broken(self, route: str, pool: str, status: int) -> None:
+        """An answer with this status broke off: what would have been a good one was none."""
+        if status < FIRST_ERROR:
+            self.broken[route, pool] = self.broken.get((route, pool), 0) + 1
+
+    def count_if_saved(self, route: str, pool: str, attempts: int, outcome: Outcome) -> None:
+        """A request was answered after so many Attempts: one that went well would have failed without another."""
+        if attempts > 1 and outcome.verdict() is GOOD:
+            self.saved[route, pool] = self.saved.get((route, pool), 0) + 1
+
     def shook_hands(self, result: str) -> None:
         """A client's TLS handshake has ended like this."""
         self.handshakes[result] = self.handshakes.get(result, 0) + 1
@@ -106,10 +123,11 @@ class Stats:
     def _kept(self, names: Names) -> list[tuple[dict[Any, Any], dict[Any, Any]]]:
         """Each table, and what is to stay of it."""
         known = names.has_traffic
+        by_traffic = (self.unknown_outcomes, self.broken, self.saved)
         return [
             (self._series, {key: one for key, one in self._series.items() if known(key[0], key[1])}),
-            (self.unknown_outcomes, {key: n for key, n in self.unknown_outcomes.items() if known(*key)}),
             (self.rate_limited, {key: n for key, n in self.rate_limited.items() if key in names.routes}),
+            *((table, {key: n for key, n in table.items() if known(*key)}) for table in by_traffic),
             (self.degraded, {key: n for key, n in self.degraded.items() if known(key[0], key[1])}),
             (self.keyed, {key: n for key, n in self.keyed.items() if key[0] in names.pools}),
             (self.turned_away, {key: n for key, n in self.turned_away.items() if key[0] in names.listeners}),

@@ -246,14 +246,12 @@ class Worker:
 
     def _breaker_changed(self, backend: Backend, transition: Transition) -> None:
         """Tell the others at once, unless it was they who told us."""
-        if transition.after is BreakerState.OPEN:
+        after, at, reason, began = transition.after, transition.at, transition.reason, transition.began
+        if after is BreakerState.OPEN:
             backend.breaker.jitter(self.rng)
-        pool, name = backend.key
         if self.control is not None and not self._is_following:
-            until = backend.breaker.until if transition.after is BreakerState.OPEN else 0.0
-            self.control.send(
-                BreakerNews(self.number, pool, name, transition.after, until, transition.reason, transition.at)
-            )
+            until = backend.breaker.until if after is BreakerState.OPEN else 0.0
+            self.control.send(BreakerNews(self.number, *backend.key, after, until, reason, at, began=began))
 
     def _follow(self, news: BreakerNews) -> None:
         backend = self.backend(news.pool, news.backend)

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.endpoint import Admin
+from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.journal.journal import Journal
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
@@ -235,6 +236,7 @@ class Control:
 
     def __post_init__(self) -> None:
         self.switching = Switching(self.registry, lambda _: None)
+        self.accounting = Accounting(self.registry.settings, lambda: 1_700_000_000.0)
 
     def readiness(self) -> str:
         return self.readiness_is

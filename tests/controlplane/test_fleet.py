@@ -23,6 +23,7 @@ class Owner:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self.losses: asyncio.Queue[int] = asyncio.Queue()
+        self.ends: list[tuple[int, str, bool]] = []
 
     def snapshot(self) -> Snapshot:
         return self._snapshot
@@ -35,6 +36,9 @@ class Owner:
 
     def take(self, message: Message) -> None:
         raise RuntimeError("a bug")
+
+    def ended(self, worker: int, pid: int, how: str, *, is_orderly: bool) -> None:
+        self.ends.append((worker, how, is_orderly))
 
     def lost(self, worker: int) -> None:
         self.losses.put_nowait(worker)
@@ -112,6 +116,7 @@ async def test_a_death_is_logged_with_its_cause(owner: Owner, ear: Ear) -> None:
     workers.start()
 
     assert {"worker": 0, "how": "status 3"} == (await ear.hear("worker died")).fields
+    assert (0, "status 3", False) == owner.ends[0]
     await workers.end()
 
 

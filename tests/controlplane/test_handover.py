@@ -30,6 +30,9 @@ class Program:
             raise self.trouble
         return Legacy()
 
+    def not_replaced(self, reason: str) -> None:
+        self.told.append(f"not replaced: {reason}")
+
     async def retreat(self) -> None:
         self.told.append("retreat")
         self.reason = self.reason_after_retreat
@@ -58,7 +61,7 @@ async def test_a_term_while_it_retreats_is_not_lost_with_the_program(caplog: pyt
     program.trouble = AssertionError("it went on")
 
     assert "it drains" == await outcome(program, caplog)
-    assert ["retreat", "resume"] == program.told
+    assert ["retreat", "resume", "not replaced: it drains"] == program.told
 
 
 async def test_whatever_goes_wrong_after_the_retreat_the_program_comes_back(caplog: pytest.LogCaptureFixture) -> None:
@@ -67,5 +70,5 @@ async def test_whatever_goes_wrong_after_the_retreat_the_program_comes_back(capl
     program.trouble = OSError("too many open files")
 
     assert "too many open files" == await outcome(program, caplog)
-    assert ["retreat", "resume"] == program.told
+    assert ["retreat", "resume", "not replaced: too many open files"] == program.told
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -60,6 +60,7 @@ async def test_every_operation_has_a_name_of_its_own(api: Api) -> None:
         "/v1/pools/app/backends/b0",
         "/v1/config",
         "/v1/journal",
+        "/v1/availability",
         "/v1/pools/none",
         "/nothing",
     ],
@@ -67,9 +68,14 @@ async def test_every_operation_has_a_name_of_its_own(api: Api) -> None:
 async def test_what_is_answered_is_what_is_described(api: Api, path: str) -> None:
     """To the letter: no member is missing, and none is there that is not described."""
     document = await document_of(api)
-    name = {"pools": "Pools", "app": "Pool", "b0": "Backend", "config": "Config", "journal": "Journal"}.get(
-        path.rpartition("/")[2], "Problem"
-    )
+    name = {
+        "pools": "Pools",
+        "app": "Pool",
+        "b0": "Backend",
+        "config": "Config",
+        "journal": "Journal",
+        "availability": "Availability",
+    }.get(path.rpartition("/")[2], "Problem")
 
     _, answer = await api.get(path)
 

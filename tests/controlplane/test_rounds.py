@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+from proxy.controlplane.admin.dates import Dates
+from proxy.controlplane.availability.accounting import Accounting
+from proxy.controlplane.journal.journal import Journal
+from proxy.controlplane.journal.recorder import Recorder
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.rounds import LOOK, Rounds
+from proxy.core.settings import JournalSettings
 from tests.controlplane.conftest import Make
 
 
@@ -17,6 +22,8 @@ class Owner:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.fleet = self.predecessors = self
+        accounting = Accounting(registry.settings)
+        self.recorder = Recorder(Journal(JournalSettings()), registry, accounting, tuple, Dates())
 
     def carry_out(self, changes: list[Change]) -> None:
         pass

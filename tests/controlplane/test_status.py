@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from proxy.cli.availability import percent
 from proxy.cli.status import status
 from proxy.cli.table import WIDTH
 from proxy.core.health import HealthPolicy, Probe
@@ -143,6 +144,37 @@ async def test_the_table_fits_whatever_the_names_and_numbers_are(
     assert max(map(len, result.output.splitlines())) <= WIDTH
     row = next(line for line in result.output.splitlines() if " out " in line and "BACKEND" not in line)
     assert ["out", "1", "1000.0M", "0.0", "100.0T", "1000.0G", "30000.0", "30000.0"] == row.split()[1:]
+
+
+async def test_a_pool_that_had_requests_says_how_available_it_was(
+    open_api: OpenApi, make: Make, run_status: Status
+) -> None:
+    pool = PoolSettings("app", (BackendSettings("b0", Address("h", 1)),), slo=0.999)
+    api = await open_api(pools=(pool,))
+    requests = {("all", "app", "GET", 200): 99_963, ("all", "app", "GET", 502): 37}
+    api.control.accounting.take(make.report(requests=requests))
+
+    result = await run_status("--admin", address(api))
+
+    line = "  went well: 1h 99.96%, 24h 99.96%, 30d 99.96%; error budget of 30d: 63% left"
+    assert line in result.output.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "100%"),
+        (0.0, "0%"),
+        (0.5, "50.00%"),
+        (0.99996, "99.996%"),
+        (0.99999999, "99.999999%"),
+        (0.9999999999, "over 99.999999%"),
+        (0.00001, "0.001%"),
+        (1e-12, "under 0.000001%"),
+    ],
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(share: float, text: str) -> None:
+    assert text == percent(share)
 
 
 async def test_json_is_what_the_api_answers(api: Api, run_status: Status) -> None:

@@ -14,6 +14,7 @@ from proxy.core.availability import (
     Budget,
     Counts,
     History,
+    counted,
     is_bad_minute,
     read_history,
 )
@@ -194,3 +195,34 @@ def test_a_budget_of_nothing_is_gone_with_the_first_failure() -> None:
 def test_counts_are_added_and_subtracted() -> None:
     assert Counts(3, 3, 3, 3) == Counts(1, 1, 1, 1).plus(Counts(2, 2, 2, 2))
     assert Counts(1, 1, 1, 1) == Counts(3, 3, 3, 3).since(Counts(2, 2, 2, 2))
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    one = history()
+    one.add(Counts(good=1), BEGIN)
+
+    copy = one.copy()
+    one.add(Counts(good=1), BEGIN + MINUTE)
+
+    assert [1, 2] == [each.windows(BEGIN + MINUTE)["1h"].counts.good for each in (copy, one)]
+
+
+def test_what_workers_count_is_good_bad_unknown_or_none_of_them() -> None:
+    """5xx is bad, whoever made it; so is what broke off. 4xx is the client's own affair."""
+    requests = {
+        ("r", "p", "GET", 200): 10,
+        ("r", "p", "GET", 101): 1,
+        ("r", "p", "GET", 304): 2,
+        ("r", "p", "GET", 404): 50,
+        ("r", "p", "POST", 502): 3,
+        ("r", "p", "POST", 504): 1,
+        ("s", "", "GET", 308): 7,
+        ("t", "p", "GET", 429): 9,
+    }
+
+    assert {
+        ("r", "p"): Counts(good=11, bad=4, unknown=2, saved=5),
+        ("s", ""): Counts(good=7),
+        ("t", "p"): Counts(),
+        ("u", "p"): Counts(unknown=1),
+    } == counted(requests, {("r", "p"): 2}, {("r", "p"): 5}, {("r", "p"): 2, ("u", "p"): 1})

@@ -81,6 +81,20 @@ def test_jitter_means_nothing_to_a_closed_breaker() -> None:
     assert 0.0 == breaker.until
 
 
+def test_an_opening_says_when_its_failures_began() -> None:
+    """Those in a row with the first of them, a rate with its window."""
+    heard: list[Transition] = []
+    feed(Breaker(BreakerPolicy(consecutive=3), 0.0, heard.append), "-+-", now=1.0)
+    one = Breaker(BreakerPolicy(consecutive=3), 0.0, heard.append)
+    feed(one, "-+-", now=2.0)
+    feed(one, "-", now=3.0)
+    feed(one, "-", now=4.0)
+    rate = Breaker(BreakerPolicy(min_requests=4), 0.0, heard.append)
+    feed(rate, "+-+-", now=20.0)
+
+    assert [(4.0, 2.0), (20.0, 10.0)] == [(change.at, change.began) for change in heard]
+
+
 def test_each_change_is_told_once_with_its_time_and_reason() -> None:
     heard: list[Transition] = []
     breaker = Breaker(BreakerPolicy(trial_successes=1), 0.0, heard.append)
@@ -89,7 +103,7 @@ def test_each_change_is_told_once_with_its_time_and_reason() -> None:
     feed(breaker, "+", now=6.0)
 
     assert [
-        Transition(CLOSED, OPEN, 1.0, 6.0, "5 failures in a row"),
+        Transition(CLOSED, OPEN, 1.0, 6.0, "5 failures in a row", began=1.0),
         Transition(OPEN, HALF_OPEN, 6.0, 0.0, "open_for is over"),
         Transition(HALF_OPEN, CLOSED, 6.0, 0.0, "1 trials passed"),
     ] == heard

@@ -267,6 +267,46 @@ class JournalDocument(TypedDict):
     last_id: Annotated[Count, Note("Of the newest entry that there is.")]
 
 
+class BudgetDocument(TypedDict):
+    """How much may fail in a window, and how much has."""
+
+    allowed: Annotated[float, Note("Requests, of those that there were.", minimum=0)]
+    spent: Annotated[Count, Note("Requests that went badly, or of which nobody knows.")]
+    left_share: Annotated[float, Note("Below 0 where more was spent than there was.")]
+
+
+class WindowDocument(TypedDict):
+    """One window of a Route or Pool."""
+
+    good: Count
+    bad: Annotated[Count, Note("Answers 5xx and broken ones.")]
+    unknown: Annotated[Count, Note("Writes that may have been executed, or not.")]
+    saved: Annotated[Count, Note("Of the good ones: those that would have failed without another attempt.")]
+    availability: Annotated[float | None, Note("Good ones of all; null without a request.")]
+    nines: Annotated[float | None, Note("3 for 99.9%; null without a request, and where nothing failed.")]
+    bad_minutes: Annotated[Count, Note("Minutes in which one request in twenty failed, or more.")]
+    budget: Annotated[BudgetDocument | None, Note("Null without an `slo`.")]
+
+
+Windows = TypedDict("Windows", {"1h": WindowDocument, "24h": WindowDocument, "30d": WindowDocument})
+"""No class can have such names."""
+
+
+class AvailabilityOf(TypedDict):
+    """One Route or Pool."""
+
+    name: str
+    slo: Annotated[float | None, Note("The share of requests that should go well.")]
+    windows: Windows
+
+
+class AvailabilityDocument(TypedDict):
+    """How available Pools and Routes were."""
+
+    pools: list[AvailabilityOf]
+    routes: list[AvailabilityOf]
+
+
 class ConfigDocument(TypedDict):
     """The settings in force, every default filled in, durations in seconds, sizes in bytes; without secrets."""
 

@@ -12,6 +12,7 @@ import socket
 from aiohttp import web
 
 from proxy import __version__
+from proxy.controlplane.admin.availability import AvailabilityPage
 from proxy.controlplane.admin.config import Config
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.events import Events
@@ -43,6 +44,7 @@ class Admin:
             Pools(control, view),
             self._events,
             JournalPage(control.journal),
+            AvailabilityPage(control.accounting),
             Explain(control, view),
             Config(control, dates),
             description,

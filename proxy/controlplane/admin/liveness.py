@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
+from proxy.controlplane.admin.availability import availability_families
 from proxy.controlplane.admin.metrics import metrics_page
 from proxy.controlplane.admin.operations import Answer, Control, Operation, problem
 from proxy.controlplane.admin.problems import Problem
@@ -19,7 +22,8 @@ class Liveness:
 
     def operations(self) -> list[Operation]:
         """What it answers."""
-        page = metrics_page(self._control.registry, self._control.restarts)
+        availability = partial(availability_families, self._control.accounting)
+        page = metrics_page(self._control.registry, self._control.restarts, availability)
         not_ready = problem("It starts, it drains, or no worker serves.")
         return [
             Operation(

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from proxy import __version__
-from proxy.controlplane.admin.exposition import Family, Page, Row
+from proxy.controlplane.admin.exposition import Family, Page, Row, Source
 from proxy.controlplane.admin.standing import standing
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.tally import Histogram, Totals
@@ -27,9 +27,10 @@ KEY_STATES = ("kept", "running", "unknown", "queued")
 SUPERVISOR = "supervisor"
 
 
-def metrics_page(registry: Registry, restarts: Callable[[], int]) -> Page:
-    """What the metrics page serves: ours and the supervisor process's own numbers."""
-    return Page(partial(_reported, registry), partial(standing, registry), partial(_own, registry, restarts), _process)
+def metrics_page(registry: Registry, restarts: Callable[[], int], *others: Source) -> Page:
+    """What the metrics page serves: ours, what `others` tell, and the supervisor process's own numbers."""
+    reported, own = partial(_reported, registry), partial(_own, registry, restarts)
+    return Page(reported, partial(standing, registry), own, *others, _process)
 
 
 def _reported(registry: Registry) -> Iterator[Family]:

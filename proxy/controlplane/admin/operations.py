@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from proxy.controlplane.admin.documents import Json, ProblemDocument
+from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.journal.journal import Journal
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
@@ -93,6 +94,7 @@ class Control(Protocol):
     registry: Registry
     switching: Switching
     journal: Journal
+    accounting: Accounting
 
     def readiness(self) -> str:
         """`ready`, or why not."""

@@ -31,6 +31,8 @@ class BreakerView(NamedTuple):
     since: float = 0.0
     outlier: bool = False
     """Whether an ejection has opened it."""
+    began: float = 0.0
+    """When the failures began that have opened it; 0 where only others, or a Report, have said that it is open."""
 
 
 class BackendRecord:

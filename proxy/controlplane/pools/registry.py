@@ -179,10 +179,11 @@ class Registry:
         if record is None:
             return []
         outlier = news.state is not BreakerState.CLOSED and record.breaker().outlier
-        view = BreakerView(news.state, news.until, news.reason, news.at, outlier)
+        view = BreakerView(news.state, news.until, news.reason, news.at, outlier, news.began)
+        before = record.breaker().state
         if news.state is BreakerState.CLOSED:
             record.note_closing(news.at)
-        changes = _take_breaker(record, news.worker, view)
+        changes = _take_breaker(record, news.worker, view, before)
         return changes + self._review(self.pools[news.pool], news.at)
 
     def is_worth_relaying(self, news: BreakerNews) -> bool:
@@ -217,8 +218,10 @@ class Registry:
             record = self.record(key)
             if record is not None and report.at >= max(record.closed_at, record.ejected_at) + HEARD_WITHIN:
                 until, reason, since = counts.breaker_until, counts.breaker_reason, counts.breaker_since
-                view = BreakerView(counts.breaker, until, reason, since, counts.breaker_outlier)
-                changes += _take_breaker(record, report.worker, view)
+                known = record.breakers.get(report.worker, BreakerView())
+                began = known.began if known.state is counts.breaker else 0.0
+                view = BreakerView(counts.breaker, until, reason, since, counts.breaker_outlier, began)
+                changes += _take_breaker(record, report.worker, view, record.breaker().state)
         for name, pool_counts in report.pools.items():
             if name in self.pools:
                 changes += _take_panic(self.pools[name], report.worker, panic=pool_counts.panic)
@@ -310,13 +313,12 @@ class Registry:
         return self._review(self.pools[pool], now)
 
 
-def _take_breaker(record: BackendRecord, worker: int, view: BreakerView) -> list[Change]:
-    before = record.breaker()
+def _take_breaker(record: BackendRecord, worker: int, view: BreakerView, before: BreakerState) -> list[Change]:
     record.breakers[worker] = view
-    after = record.breaker()
-    if before.state is after.state:
+    after = record.breaker().state
+    if before is after:
         return []
-    return [Change("breaker", *record.key, before.state, after.state, view.reason)]
+    return [Change("breaker", *record.key, before, after, view.reason)]
 
 
 def _take_panic(pool: PoolRecord, worker: int, *, panic: bool) -> list[Change]:

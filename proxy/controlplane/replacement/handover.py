@@ -48,6 +48,9 @@ class Owner(Protocol):
     def bequeath(self) -> Legacy:
         """What the next program must know."""
 
+    def not_replaced(self, reason: str) -> None:
+        """Nothing comes of it, for this reason."""
+
     async def retreat(self) -> None:
         """Finish what would be cut off by the end of this program, but for the workers."""
 
@@ -73,6 +76,7 @@ class Handover:
         reason = "a replacement is under way" if self._is_running else self._owner.not_replaceable()
         if reason:
             say(log, logging.WARNING, "not replaced", reason=reason)
+            self._owner.not_replaced(reason)
             return
         say(log, logging.INFO, "replacing the program", command=" ".join(self._command))
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -97,6 +101,7 @@ class Handover:
             log.exception("a replacement failed by our own mistake")
             failure = str(error)
         say(log, logging.ERROR, "not replaced: the program that runs goes on", reason=failure)
+        self._owner.not_replaced(failure)
 
     async def _give_way(self) -> str:
         """Become the new program, unless we are told to end meanwhile; returns only if nothing comes of it."""

@@ -58,6 +58,10 @@ class Legacy:
     reloads: dict[str, int] = field(default_factory=dict)
     past_probes: dict[Key, tuple[int, int]] = field(default_factory=dict)
     """Of Backends that a reload has removed."""
+    journal: tuple[str, ...] = ()
+    """Its newest entries, as lines."""
+    availability: str = ""
+    """The accounting, as it is kept on disk."""
     is_rehearsal: bool = False
     """Whether the reader is only to find out whether it could take over."""
 

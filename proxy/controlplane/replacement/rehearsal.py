@@ -66,6 +66,9 @@ class Rehearsal:
         if isinstance(message, Started):
             self._serves.set()
 
+    def ended(self, worker: int, pid: int, how: str, *, is_orderly: bool) -> None:
+        """Nobody writes that down, here."""
+
     def lost(self, worker: int) -> None:
         self._lost.set()
 

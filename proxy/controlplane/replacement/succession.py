@@ -10,6 +10,9 @@ from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
+from proxy.controlplane.journal.chronicle import Chronicle
+from proxy.controlplane.journal.process import not_replaced, replacing
+from proxy.controlplane.journal.recorder import Recorder
 from proxy.controlplane.listeners.sockets import BoundListener
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.pools.registry import Registry
@@ -25,6 +28,7 @@ class Owner(Protocol):
     """What a Succession asks of the supervisor."""
 
     registry: Registry
+    chronicle: Chronicle
     fleet: Fleet
     listeners: list[BoundListener]
     admin: BoundListener | None
@@ -34,6 +38,10 @@ class Owner(Protocol):
     @property
     def settings(self) -> Settings:
         """Those in force."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """Who writes the journal."""
 
     @property
     def is_stopping(self) -> bool:
@@ -56,6 +64,7 @@ class Succession:
         self._restarts_before = 0
         if legacy is not None:
             inherit(owner.registry, legacy, monotonic())
+            owner.chronicle.inherit(legacy.journal, legacy.availability)
             self.predecessors.expect(legacy.pids)
             self._restarts_before = legacy.restarts
 
@@ -67,10 +76,13 @@ class Succession:
 
     def _told(self, pid: int, report: Report) -> None:
         """Its counts count; what it thinks of Backends is for its own requests."""
-        self._owner.registry.tally.take(of_predecessor(replace(report, pid=pid)))
+        report = replace(report, pid=pid)
+        self._owner.registry.tally.take(of_predecessor(report))
+        self._owner.recorder.take_report(report)
 
     def _ended(self, pid: int) -> None:
         self._owner.registry.lose_worker(-pid)
+        self._owner.chronicle.accounting.forget(pid)
 
     # The next one
 
@@ -85,15 +97,23 @@ class Succession:
         owner = self._owner
         if owner.admin is None:
             raise RuntimeError("bind first")
+        journal, availability = owner.chronicle.bequeath()
         return replace(
             bequeath(owner.registry),
+            journal=journal,
+            availability=availability,
             sockets=sockets_of(owner.settings, owner.listeners, owner.admin),
             pids=(*owner.fleet.pids(), *self.predecessors.pids()),
             restarts=self.restarts(),
         )
 
+    def not_replaced(self, reason: str) -> None:
+        """Nothing came of a replacement."""
+        self._owner.chronicle.journal.add(not_replaced(reason))
+
     async def retreat(self) -> None:
         """The next program is about to begin."""
+        self._owner.chronicle.journal.add(replacing())
         self._owner.notifier.reloading()
         await self._owner.withdraw()
 

@@ -68,6 +68,9 @@ class Owner(Protocol):
     def take(self, message: Message) -> None:
         """A worker said this."""
 
+    def ended(self, worker: int, pid: int, how: str, *, is_orderly: bool) -> None:
+        """How a worker's process has ended, and whether it was told to; `lost` follows."""
+
     def lost(self, worker: int) -> None:
         """A worker's process has ended, and everything that it said has been taken."""
 
@@ -236,7 +239,7 @@ class Worker:
         finally:
             theirs.close()
             handing.theirs.close()
-        self._began_at, self._silence = self._loop.time(), 0
+        self._began_at, self._silence, pid = self._loop.time(), 0, self._process.pid
         self.settings_version = 0
         _, self._channel = await self._loop.create_unix_connection(
             lambda: Channel(self._received, gone.set, self._book), sock=ours
@@ -252,7 +255,7 @@ class Worker:
             handing.close()
             self._process = self._channel = self._handing = None
             self._memory.clear(self.number)
-        self._note_end(status)
+        self._note_end(pid, status)
         self._owner.lost(self.number)
 
     async def _spawn(self, control: socket.socket, doors: socket.socket) -> asyncio.subprocess.Process:
@@ -329,9 +332,10 @@ class Worker:
         except Exception:
             log.exception("a worker's message was not understood", extra={"fields": {"worker": self.number}})
 
-    def _note_end(self, status: int) -> None:
+    def _note_end(self, pid: int, status: int) -> None:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         if self._stopping.is_set():
             say(log, logging.INFO, "worker ended", worker=self.number, how=how)
         else:
             say(log, logging.WARNING, "worker died", worker=self.number, how=how)
+        self._owner.ended(self.number, pid, how, is_orderly=self._stopping.is_set())

@@ -284,6 +284,7 @@ class Exchange(Racing):
             if failure is not None:
                 return self._break_off(failure, response)
         self._finish(upstream, response.status)
+        self._worker.stats.count_if_saved(self._route, self._pool.name, self._dispatch.attempts, self._answered)
         return not close
 
     async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
@@ -314,6 +315,7 @@ class Exchange(Racing):
         self._drop_upstream()
         self._dispatch.finish(failure, now)
         self._count(response.status, now, self._pool.name)
+        self._worker.stats.count_broken(self._route, self._pool.name, response.status)
         if response.body is UNTIL_CLOSE or response.body is CHUNKED:
             self._client.reset()
         return False
@@ -329,6 +331,7 @@ class Exchange(Racing):
         self._note_attempt(self._dispatch.attempt, result_of(self._answered), now)
         self._log(101, now, self._pool.name, tunnel.sent, tunnelled=tunnel.received)
         self._dispatch.finish(self._answered, now)
+        self._worker.stats.count_if_saved(self._route, self._pool.name, self._dispatch.attempts, self._answered)
         return False
 
     async def _answer_early(self, route: Route) -> bool | None:

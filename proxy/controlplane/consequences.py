@@ -1,0 +1,56 @@
+"""What follows from each Change: it is logged, counted, written into the journal, and workers are told.
+
+The supervisor owns it, and hands it whatever `registry` has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Protocol
+
+from proxy.controlplane.journal.recorder import Recorder
+from proxy.controlplane.pools.change import TOLD, Change, log_change
+from proxy.controlplane.pools.memory import Memory
+from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.pools.switching import Switching
+from proxy.controlplane.workers.fleet import Fleet
+
+
+class Owner(Protocol):
+    """What is needed of the supervisor."""
+
+    registry: Registry
+    recorder: Recorder
+    switching: Switching
+    memory: Memory
+    fleet: Fleet
+
+
+class Consequences:
+    """Carries out."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._publishing: asyncio.Handle | None = None
+
+    def carry_out(self, changes: list[Change]) -> None:
+        """Log what changed; tell workers and remember it where it did not come from them."""
+        owner = self._owner
+        if changes:
+            owner.recorder.note(changes, monotonic())
+        for change in changes:
+            log_change(change)
+            owner.switching.note(change)
+            owner.registry.own.note(change)
+            if change.news is not None:
+                owner.fleet.tell(change.news)
+        if any(change.subject in TOLD for change in changes):
+            owner.memory.keep()
+            if self._publishing is None:
+                self._publishing = asyncio.get_running_loop().call_soon(self.publish)
+
+    def publish(self) -> None:
+        """One Snapshot for all that changed in one turn of the loop."""
+        self._publishing = None
+        self._owner.fleet.tell(self._owner.registry.snapshot())

@@ -1,0 +1,144 @@
+"""Entries about Pools: up, degraded, down, in panic; which tiers and regions serve.
+
+`recorder` shows it each Pool whenever something has changed, and once a second; it remembers what it has told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from proxy.controlplane.journal.backends import standing
+from proxy.controlplane.pools.records import PoolRecord
+from proxy.core.journal import Entry, Kind
+from proxy.core.settings import PoolSettings
+from proxy.core.tiers import Place, place_of
+
+UP, DEGRADED, DOWN, PANIC = "up", "degraded", "down", "panic"
+NAMES_SHOWN = 10
+"""Of Backends that are out, at most so many are evidence."""
+
+Json = dict[str, Any]
+
+
+class PoolView(NamedTuple):
+    """What is told of a Pool, and remembered."""
+
+    state: str
+    degraded: str
+    """What is wrong with most of its Backends alike; empty if nothing is."""
+    places: tuple[Place, ...]
+    """Those that serve."""
+
+
+def view_of(pool: PoolRecord) -> PoolView:
+    """What a Pool is now."""
+    degraded = pool.governor.degraded
+    serving = {place_of(pool.settings, one.settings) for one in pool.backends.values() if not one.reasons}
+    return PoolView(state_of(pool), degraded, tuple(sorted(serving)))
+
+
+def state_of(pool: PoolRecord) -> str:
+    """`up`, or the worst that can be said of it."""
+    if pool.panic:
+        return PANIC
+    if not pool.available:
+        return DOWN
+    is_any_out = any(standing(record.reasons) == "out" for record in pool.backends.values())
+    return DEGRADED if is_any_out or pool.governor.degraded else UP
+
+
+def is_switching(pool: PoolRecord) -> bool:
+    """Whether its one place is empty for the moment: the entry of the switch tells of that."""
+    place = pool.governor.place
+    return place is not None and place.active is None
+
+
+def changes(pool: PoolRecord, before: PoolView, now: PoolView) -> Iterator[Entry]:
+    """What is to be told of it."""
+    if before.state != now.state:
+        yield _state_changed(pool, before, now)
+    elif bool(before.degraded) != bool(now.degraded):
+        yield _degradation_changed(pool, before, now)
+    if before.places != now.places and before.places and now.places and pool.governor.place is None:
+        yield _places_changed(pool, before, now)
+
+
+def out_of(pool: PoolRecord) -> Json:
+    """Who is out, and why; a few of them."""
+    out = {
+        name: [reason.value for reason in one.reasons]
+        for name, one in pool.backends.items()
+        if standing(one.reasons) == "out"
+    }
+    return {"available": pool.available, "total": len(pool.backends), "out": dict(islice(out.items(), NAMES_SHOWN))}
+
+
+def _words(evidence: Json) -> str:
+    """`2 of 6 backends serve; out are b0 (drain), b1 (maint)`."""
+    said = f"{evidence['available']} of {evidence['total']} backends serve"
+    out = ", ".join(f"{name} ({', '.join(reasons)})" for name, reasons in evidence["out"].items())
+    return f"{said}; out: {out}" if out else said
+
+
+RULES = {PANIC: "ejection.panic_below", DOWN: "", DEGRADED: "", UP: ""}
+
+
+def _state_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
+    name, evidence = pool.settings.name, out_of(pool)
+    cause = now.degraded or _words(evidence)
+    if now.state == PANIC:
+        sentence = f"Pool {name} panics: too few backends are well, so verdicts are ignored; {_words(evidence)}."
+    else:
+        sentence = f"Pool {name} is {now.state}, before {before.state}: {cause}."
+    rule = RULES[now.state] or ("outlier" if now.degraded else "")
+    fields: Json = {"before": before.state, "after": now.state, "cause": cause, "rule": rule}
+    return Entry(Kind.POOL, sentence, name, evidence=evidence, **fields)
+
+
+def _degradation_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
+    name = pool.settings.name
+    sentence = f"Pool {name} does badly as a whole, so nobody more is ejected: {now.degraded}."
+    if not now.degraded:
+        sentence = f"Pool {name} no longer does badly as a whole: {before.degraded} is over."
+    fields: Json = {
+        "before": before.state,
+        "after": now.state,
+        "cause": now.degraded or "it is over",
+        "rule": "outlier",
+    }
+    return Entry(Kind.POOL, sentence, name, evidence=out_of(pool), **fields)
+
+
+def _places_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
+    settings = pool.settings
+    was, are = _places(settings, before.places), _places(settings, now.places)
+    evidence = {"available": _available(pool)}
+    sentence = f"Requests of pool {settings.name} go to {are}, before to {was}."
+    is_near_far = settings.locality is not None and {place.tier for place in before.places} == {
+        place.tier for place in now.places
+    }
+    rule = "locality.spill_below" if is_near_far else "overprovisioning"
+    fields: Json = {"before": was, "after": are, "cause": "spill-over", "rule": rule}
+    return Entry(Kind.POOL, sentence, settings.name, evidence=evidence, **fields)
+
+
+def _places(settings: PoolSettings, places: tuple[Place, ...]) -> str:
+    return " and ".join(_place(settings, place) for place in places)
+
+
+def _place(settings: PoolSettings, place: Place) -> str:
+    if settings.locality is None:
+        return f"tier {place.tier}"
+    return f"tier {place.tier} {'in other regions' if place.is_far else f'in {settings.region}'}"
+
+
+def _available(pool: PoolRecord) -> Json:
+    """Of each place, how many serve."""
+    found: dict[str, list[int]] = {}
+    for record in pool.backends.values():
+        numbers = found.setdefault(_place(pool.settings, place_of(pool.settings, record.settings)), [0, 0])
+        numbers[0] += standing(record.reasons) != "out"
+        numbers[1] += 1
+    return {place: f"{well} of {whole}" for place, (well, whole) in found.items()}
