@@ -22,6 +22,7 @@ from proxy.controlplane.reload import Fault, Reader, Rejected
 from proxy.controlplane.replacement import handover
 from proxy.controlplane.replacement.legacy import Legacy
 from proxy.controlplane.replacement.rehearsal import rehearse
+from proxy.controlplane.signals import heed_signals
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.settings import Settings
 from proxy.logs import configure
@@ -68,7 +69,7 @@ async def _supervise(settings: Settings, read: Reader, addresses: Path | None, l
     supervisor = Supervisor(settings, legacy=legacy, read=read)
     inheritance = from_service_manager(os.environ) if legacy is None else handover.sockets_of(legacy)
     listeners, admin = supervisor.bind(inheritance)
-    supervisor.heed_signals()
+    heed_signals(supervisor)
     handover.heed_deferred()
     for bound in (*listeners, admin):
         click.echo(f"{bound.name:<10} {_url(bound, settings)}")

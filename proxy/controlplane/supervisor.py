@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import random
-import signal
 from collections.abc import Iterable, Sequence
 from time import monotonic, time
 
@@ -224,17 +223,6 @@ class Supervisor:
         if self._is_quick:
             return 0.0, min(QUICK_DRAIN, settings.drain_timeout)
         return settings.drain_delay, settings.drain_timeout
-
-    def heed_signals(self) -> None:
-        """TERM drains, INT (Ctrl-C) drains quickly; either of them a second time ends at once.
-
-        HUP reloads, USR2 replaces us, USR1 opens the access log anew.
-        """
-        self._loop.add_signal_handler(signal.SIGTERM, self.stop)
-        self._loop.add_signal_handler(signal.SIGINT, lambda: self.stop(quick=True))
-        self._loop.add_signal_handler(signal.SIGHUP, self.reloader.begin)
-        self._loop.add_signal_handler(signal.SIGUSR2, self.handover.begin)
-        self._loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
 
     def reopen_logs(self) -> None:
         """The access log's file may have been renamed: all who write to it begin it anew."""

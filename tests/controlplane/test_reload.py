@@ -12,6 +12,7 @@ import pytest
 
 from proxy.controlplane.listeners.sockets import StartError
 from proxy.controlplane.reload import Fault, Json, Rejected
+from proxy.controlplane.signals import heed_signals
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.messages import Applied, Drain, Snapshot
 from proxy.core.settings import Address, BackendSettings, RouteSettings, Settings
@@ -105,7 +106,7 @@ async def test_hup_reloads_and_the_log_says_what_came_of_it(
 ) -> None:
     caplog.set_level(logging.INFO)
     supervisor, workers = await stage.serve(file.settings, file.read)
-    supervisor.heed_signals()
+    heed_signals(supervisor)
     file.add_backend("new")
 
     os.kill(os.getpid(), signal.SIGHUP)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.controlplane.signals import heed_signals
 from proxy.controlplane.supervisor import Supervisor
 from proxy.core.breaker import BreakerState
 from proxy.core.messages import (
@@ -341,7 +342,7 @@ async def test_a_worker_that_dies_while_draining_is_not_replaced(stage: Stage, m
 
 async def test_signals_stop_it(stage: Stage, make: Make) -> None:
     supervisor, [worker] = await stage.serve(make.settings(drain_timeout=20.0))
-    supervisor.heed_signals()
+    heed_signals(supervisor)
 
     os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)
