@@ -322,9 +322,8 @@ class Exchange(Racing):
 
     async def _switch(self, upstream: Upstream, head: bytes) -> bool:
         """The protocol changes: from here on bytes pass both ways."""
-        client = self._client
         self._count(101, monotonic(), self._pool.name)
-        tunnel = Tunnel(client, upstream)
+        tunnel = Tunnel(self._client, upstream)
         tunnel.begin(head)
         await tunnel.run(self._upload, self._timeouts)
         now = monotonic()
