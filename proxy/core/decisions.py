@@ -11,8 +11,18 @@ from typing import Protocol
 from proxy.core.balancer import Keyed
 from proxy.core.breaker import Ticket
 from proxy.core.model import Backend
-from proxy.core.waiting import Waiter
-from proxy.errors import ErrorKind
+from proxy.core.waiting import End, Waiter
+from proxy.errors import ERRORS, ErrorKind
+
+RETRY_AFTER = 1
+"""Seconds that a client is asked to wait where nothing was sent."""
+OVERLOADED = "overloaded"
+"""What a problem document calls it that all Backends are full."""
+WHY_OVERLOADED = {
+    End.FULL: "all backends are full, and so is the queue",
+    End.TIMEOUT: "all backends are full, and none was free in time",
+    End.DISPLACED: "all backends are full, and requests of higher priority came",
+}
 
 
 class Request(Keyed, Protocol):
@@ -75,3 +85,11 @@ class Relay:
 RELAY = Relay()
 
 Decision = Attempt | Wait | Refuse | Relay
+
+
+def overloaded(end: End, *, is_idempotent: bool) -> Refuse:
+    """There is too much: a wait has ended like this, or could not begin. Nothing was sent."""
+    kind = ErrorKind.CONNECTION_LIMIT_REACHED
+    executed = None if is_idempotent else "no"
+    title = "Too many requests at a time"
+    return Refuse(kind, ERRORS[kind].status, WHY_OVERLOADED[end], executed, RETRY_AFTER, OVERLOADED, title)

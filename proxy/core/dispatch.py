@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 
 from proxy.core.breaker import BAD, GOOD
-from proxy.core.decisions import RELAY, Attempt, Decision, Refuse, Relay, Request, Wait
+from proxy.core.decisions import RELAY, RETRY_AFTER, Attempt, Decision, Refuse, Relay, Request, Wait, overloaded
 from proxy.core.gate import Gate
 from proxy.core.hedging import HedgeResult
 from proxy.core.model import Backend
@@ -20,19 +20,12 @@ from proxy.core.staying import stays
 from proxy.core.waiting import End, Priority, Waiter
 from proxy.errors import ERRORS, ErrorKind
 
-__all__ = ["RELAY", "Attempt", "Decision", "Dispatch", "Refuse", "Relay", "Request", "Wait"]
+__all__ = ["RELAY", "RETRY_AFTER", "Attempt", "Decision", "Dispatch", "Refuse", "Relay", "Request", "Wait"]
 
 HOLD_STEP = 0.025
 """Seconds between two looks for a Backend while a request is held."""
-RETRY_AFTER = 1
-"""Seconds that a client is asked to wait where nothing was sent."""
 WAIT_STEP = 0.01
 """Seconds between two looks of whoever can't be woken when its turn has come."""
-OVERLOADED = {
-    End.FULL: "all backends are full, and so is the queue",
-    End.TIMEOUT: "all backends are full, and none was free in time",
-    End.DISPLACED: "all backends are full, and requests of higher priority came",
-}
 
 
 class Dispatch:
@@ -253,7 +246,7 @@ class Dispatch:
         """Wait until a Backend is free; nothing of this request was sent yet."""
         self._gate = gate
         self._waiter = waiter = gate.line.join(self.priority, now)
-        return self._overloaded(End.FULL) if waiter is None else Wait(WAIT_STEP, waiter)
+        return overloaded(End.FULL, is_idempotent=self._idempotent) if waiter is None else Wait(WAIT_STEP, waiter)
 
     def _take_turn(self, gate: Gate, waiter: Waiter, now: float) -> Decision:
         """It was called, sent away, or looks by itself."""
@@ -263,7 +256,7 @@ class Dispatch:
             gate.tend(now)
         if waiter.end is not None:
             self._waiter = None
-            return self._overloaded(waiter.end)
+            return overloaded(waiter.end, is_idempotent=self._idempotent)
         if not waiter.is_called:
             return Wait(WAIT_STEP, waiter)
         backend = self._whom(now)
@@ -273,11 +266,6 @@ class Dispatch:
         self._waiter = None
         gate.settle(waiter, End.SERVED, now)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
-
-    def _overloaded(self, end: End) -> Refuse:
-        kind, executed = ErrorKind.CONNECTION_LIMIT_REACHED, None if self._idempotent else "no"
-        title = "Too many requests at a time"
-        return Refuse(kind, ERRORS[kind].status, OVERLOADED[end], executed, RETRY_AFTER, "overloaded", title)
 
     # Ends
 

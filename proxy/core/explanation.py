@@ -22,6 +22,7 @@ from proxy.core.model import Unavailable
 from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router, last_hop, mismatch
 from proxy.core.settings import PoolSettings, Settings
+from proxy.core.waiting import Priority
 from proxy.errors import ErrorKind, RequestError
 
 DRAWS = 200
@@ -111,16 +112,19 @@ class World:
         if route.settings.answer is not None:
             return ()
         pools = {one.name: one for one in self.settings.pools}
-        return tuple(self._choose(pools[name], share, request) for name, share in route.settings.split)
+        priority = route.settings.priority
+        return tuple(self._choose(pools[name], share, request, priority) for name, share in route.settings.split)
 
-    def _choose(self, settings: PoolSettings, share: float, request: RequestHead) -> Choice:
+    def _choose(self, settings: PoolSettings, share: float, request: RequestHead, priority: Priority) -> Choice:
         now, rng = self.now, self.rng
         pool = dry_pool(settings, self.known, now)
         reasons = {backend.name: pool.reasons(backend, now) for backend in pool.backends}
         drawn = [pool.pick(request, now, rng) for _ in range(DRAWS)]
         counted = Counter(backend.name for backend in drawn if backend is not None)
         chances = {name: count / DRAWS for name, count in counted.most_common()}
-        decision = Dispatch(pool, request, rng).start(now)
+        dispatch = Dispatch(pool, request, rng)
+        dispatch.priority = priority
+        decision = dispatch.start(now)
         assert isinstance(decision, Attempt | Wait | Refuse)
         return Choice(pool, share, decision, chances, reasons)
 

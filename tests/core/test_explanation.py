@@ -23,6 +23,7 @@ from proxy.core.settings import (
     StaticAnswer,
 )
 from proxy.core.tls import ClientAuth, ListenerTls
+from proxy.core.waiting import Priority
 from tests.core.pools import DOWN, MAINT, members
 
 APP = PoolSettings("app", members(3), balance="round_robin")
@@ -177,3 +178,12 @@ def test_to_ask_changes_nothing_for_the_next_who_asks() -> None:
 
 def test_a_backend_of_which_nothing_is_known_is_taken_for_well() -> None:
     assert [[]] * 3 == [pool.reasons(one, 1.0) for pool in [dry_pool(APP, {}, 1.0)] for one in pool.backends]
+
+
+def test_where_all_are_full_it_waits_as_its_priority_may() -> None:
+    limited = PoolSettings("app", members(1, max_in_flight=10), has_priorities=True)
+    low = replace(ALL, priority=Priority.LOW)
+    for route, expected in ((ALL, Attempt), (low, Wait)):
+        found = world(route, pools=(limited,), known={"b0": Known(in_flight=8)}).explain(head())
+
+        assert isinstance(found.choices[0].decision, expected)

@@ -159,6 +159,10 @@ class PoolHead(TypedDict):
     retry_budget_exhausted_total: Count
     saved_requests_total: Count
     held_requests_total: Count
+    waiting_requests: Annotated[Count, Note("Those that wait for a Backend now.")]
+    waits_total: Annotated[dict[str, int], Note("Requests that found all Backends full, by how that ended.")]
+    hedges_total: Annotated[dict[str, int], Note("Slow requests, by what came of a second Attempt beside the first.")]
+    concurrency_limit: Annotated[int | None, Note("What adaptive concurrency allows now, over all workers.")]
     unknown_outcomes_total: Count
     keys: Annotated[KeysDocument | None, Note("Null where the pool heeds no idempotency keys.")]
 

@@ -28,7 +28,7 @@ from proxy.controlplane.admin.redaction import shown
 from proxy.controlplane.admin.view import View
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.sentences import pool_sentence, state_of
-from proxy.core.dispatch import Attempt, Refuse
+from proxy.core.decisions import OVERLOADED, Attempt, Refuse, Wait
 from proxy.core.explanation import LEARNING, Choice, Explanation, Known, World
 from proxy.core.retry import IDEMPOTENT
 from proxy.core.routing import Router
@@ -230,6 +230,11 @@ def _fate(choice: Choice) -> str:
         more = f" and {len(choice.chances) - NAMES_SHOWN} more" if len(choice.chances) > NAMES_SHOWN else ""
         guess = ", by what each worker has learnt" if pool.settings.balance in LEARNING else ""
         return f"it goes to one of {listed}{more}, by {pool.settings.balance}{guess}{panic}"
+    if isinstance(decision, Refuse) and decision.name == OVERLOADED:
+        return f"all backends are full: it is refused with {decision.status}"
+    if isinstance(decision, Wait) and decision.waiter is not None:
+        most = pool.settings.waiting.max_wait
+        return f"all backends are full: it waits for up to {most:g} s, and is then refused with 503"
     if isinstance(decision, Refuse):
         return f"nobody serves: it is refused with {decision.status}"
     return f"nobody serves: it waits for up to {pool.settings.hold.duration:g} s, and is then refused with 503"

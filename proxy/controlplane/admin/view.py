@@ -80,6 +80,10 @@ class View:
             "retry_budget_exhausted_total": totals.budget_exhausted,
             "saved_requests_total": totals.saved,
             "held_requests_total": totals.held,
+            "waiting_requests": totals.holding + totals.strain.waiting,
+            "waits_total": totals.strain.waits,
+            "hedges_total": totals.strain.hedges,
+            "concurrency_limit": totals.strain.concurrency_limit,
             "unknown_outcomes_total": sum(n for (_, of), n in everything.unknown_outcomes.items() if of == name),
             "keys": self._keys(pool),
         }
