@@ -164,4 +164,3 @@ class Checker:
         """End all probes."""
         for watch in self._watches.values():
             watch.end()
-        await self._prober.close()

@@ -10,8 +10,6 @@ import ssl
 from dataclasses import replace
 from time import time
 
-import aiohttp
-
 from proxy.contexts import client_context, describe
 from proxy.controlplane.probing.expiry import date
 from proxy.core.certificate import CertificateError, Facts, read_facts
@@ -25,21 +23,18 @@ NOT_YET_VALID, EXPIRED = 9, 10
 
 def tls_fault(error: BaseException) -> str:
     """What a failed handshake is called; empty for any other failure."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
     if type(error) is ConnectionResetError and not error.args:
         # As uvloop has it, and nothing else.
         return "closed during the TLS handshake"
     return describe(error) if isinstance(error, ssl.SSLError) else ""
 
 
-async def certificate_fault(error: Exception, address: Address, words: bytes, tls: BackendTls) -> str:
+async def certificate_fault(
+    error: ssl.SSLCertVerificationError, address: Address, words: bytes, tls: BackendTls
+) -> str:
     """Why a Backend's certificate was not accepted, with its dates where those are the reason."""
-    found = getattr(error, "certificate_error", error)
-    if not isinstance(found, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {found}"
-    why = f"certificate not accepted: {found.verify_message.rstrip('.')}"
-    if found.verify_code not in {NOT_YET_VALID, EXPIRED}:
+    why = f"certificate not accepted: {error.verify_message.rstrip('.')}"
+    if error.verify_code not in {NOT_YET_VALID, EXPIRED}:
         return why
     facts = await _facts(address, words, tls)
     now = time()
