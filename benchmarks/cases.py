@@ -1,4 +1,4 @@
-"""What is measured, as data. How: `steady`, `memory`, `failover`, `reload`. In which words it is shown: `report`."""
+"""What is measured, as data. How: `steady`, `memory`, `failover`, `reload`, `admin`. How it is shown: `report`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,27 @@ class ReloadCase:
         return ("reload_ms", "applied_ms", "failed", "p999_ms", "max_ms", "requests")
 
 
-Case = LoadCase | MemoryCase | FailoverCase | ReloadCase
+@dataclass(frozen=True, slots=True)
+class AdminCase:
+    """The admin endpoint's longest answers are asked for, again and again, under a fixed rate of GETs."""
+
+    name: str
+    title: str
+    backends: int
+    rate: float = 1000.0
+    questions: int = 12
+    """Of each kind."""
+    seconds: float = 8.0
+    """Of the window; the questions have to fit in."""
+    leaves_out: tuple[str, ...] = ("haproxy", "nginx", "envoy", "caddy", "aiohttp", "relay")
+    """What the others tell is something else in each."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        return ("pools_ms", "scrape_ms", "failed", "p999_ms", "quiet_p999_ms", "requests")
+
+
+Case = LoadCase | MemoryCase | FailoverCase | ReloadCase | AdminCase
 LOGGING = "logging"
 """This proxy with its access log on; it takes part where it is named."""
 
@@ -150,6 +170,7 @@ _ALL: tuple[Case, ...] = (
     FailoverCase("failover-hang", "one backend of three hangs for a while", "hang"),
     FailoverCase("failover-503", "one backend of three answers 503 for a while", "unwell"),
     ReloadCase("reload-10000", "reload of 10,000 routes, all of them changed", routes=10000, requests="routes-10000"),
+    AdminCase("admin-1000", "the admin endpoint is asked again and again, 1,000 backends", backends=1000),
     FailoverCase("failover-flap", "one backend of three is killed and comes back every second", "flap"),
 )
 

@@ -37,6 +37,9 @@ FIGURES: dict[str, Figure] = {
     "max_ms": Figure("slowest", "ms", 1),
     "requests": Figure("requests", ""),
     "reload_ms": Figure("slowest reload", "ms"),
+    "pools_ms": Figure("slowest /v1/pools", "ms"),
+    "scrape_ms": Figure("slowest /metrics", "ms"),
+    "quiet_p999_ms": Figure("p99.9 unasked", "ms"),
     "applied_ms": Figure("of it in workers", "ms", 1),
 }
 

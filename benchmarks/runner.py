@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 
-from benchmarks.cases import Case, FailoverCase, LoadCase, MemoryCase, ReloadCase, takes_part
+from benchmarks.admin import measure_admin
+from benchmarks.cases import AdminCase, Case, FailoverCase, LoadCase, MemoryCase, ReloadCase, takes_part
 from benchmarks.failover import measure_failover
 from benchmarks.measurement import Measurement, Pace
 from benchmarks.memory import measure_memory
@@ -43,6 +44,8 @@ def _measure(case: Case, done: Measurement, pace: Pace) -> str:
             measure_failover(case, done, pace)
         elif isinstance(case, ReloadCase):
             measure_reload(case, done, pace)
+        elif isinstance(case, AdminCase):
+            measure_admin(case, done, pace)
         else:
             measure_memory(case, done, pace)
     except (UnsupportedError, StartError) as error:

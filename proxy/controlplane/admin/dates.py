@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 STEP = 0.5
 """Seconds by which the wall clock must have been set before dates follow it; less would make them flicker."""
@@ -27,5 +28,10 @@ class Dates:
         offset = self._wall() - self._monotonic()
         if abs(offset - self._offset) > STEP:
             self._offset = offset
-        date = datetime.fromtimestamp(round(at + self._offset, 3), UTC)
-        return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _written(round(at + self._offset, 3))
+
+
+@lru_cache(maxsize=32768)
+def _written(at: float) -> str:
+    """The same moments are asked for again and again: those of the last probes of each Backend."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from proxy.controlplane.admin.view import LAST_IN_LIST, View
 from proxy.controlplane.pools.registry import Registry
 
-AT_A_TIME = 25
-"""Backends between two looks of the loop at what else there is to do: about a millisecond."""
+AT_A_TIME = 200
+"""Backends between two looks of the loop at what else there is to do: some 8 ms, in which no probe is late. More looks
+would have an answer wait for more rounds of a busy loop."""
 
 
 @dataclass(frozen=True, slots=True)

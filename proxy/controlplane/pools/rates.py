@@ -32,9 +32,8 @@ class Flow(NamedTuple):
 
     def since(self, before: Flow, seconds: float = 1.0) -> Flow:
         """What has come since, a second if `seconds` is how long ago that was; never less than nothing."""
-        return Flow(
-            max(0, self.requests - before.requests) / seconds, max(0, self.failures - before.failures) / seconds
-        )
+        requests, failures = self[0] - before[0], self[1] - before[1]
+        return Flow(requests / seconds if requests > 0 else 0.0, failures / seconds if failures > 0 else 0.0)
 
 
 NOTHING = Flow()
@@ -85,12 +84,15 @@ class Rates:
 
     def backend(self, key: Key) -> Flow:
         """Attempts on one Backend, a second."""
-        flow = NOTHING
+        requests = failures = 0.0
         for worker in self._workers.values():
             first, last = worker.recent[0], worker.recent[-1]
-            if last.at > first.at and key in last.backends:
-                flow += last.backends[key].since(first.backends.get(key, NOTHING), last.at - first.at)
-        return flow
+            now = last.backends.get(key)
+            if now is not None and last.at > first.at:
+                flow = now.since(first.backends.get(key, NOTHING), last.at - first.at)
+                requests += flow[0]
+                failures += flow[1]
+        return Flow(requests, failures)
 
     def pool(self, name: str) -> Flow:
         """Requests of clients that a Pool got, a second."""

@@ -127,7 +127,7 @@ def _listed(words: Sequence[str]) -> str:
 
 def backend_sentence(record: BackendRecord, pool: PoolRecord, now: float) -> str:
     """Why it is out, what brings it back and when; or that it serves."""
-    name = "/".join(record.key)
+    name = f"{record.key[0]}/{record.key[1]}"
     if not record.vetoes:
         return f"{name} serves"
     causes = _listed([cause(record, reason, pool) for reason in record.vetoes])
