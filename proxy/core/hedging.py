@@ -111,11 +111,10 @@ class Hedging:
         total = sum(counts)
         if total < self._policy.min_requests:
             return None
-        rank, seen, bucket = share * total, 0, 0
-        for bucket, count in enumerate(counts):  # noqa: B007 - it is what is looked for
-            seen += count
-            if seen >= rank:
-                break
+        rank, seen, bucket = share * total, counts[0], 0
+        while seen < rank:
+            bucket += 1
+            seen += counts[bucket]
         return LEAST * GROWTH**bucket
 
 

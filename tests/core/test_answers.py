@@ -5,7 +5,7 @@ import json
 import h11
 import pytest
 
-from proxy.core.answers import ALLOW, bad_request, message, proxy_status, reason_phrase, refusal, static
+from proxy.core.answers import ALLOW, bad_request, message, proxy_status, reason_phrase, refusal, static, too_many
 from proxy.core.dispatch import Refuse
 from proxy.core.http1 import RequestHead
 from proxy.core.settings import Redirect, StaticAnswer
@@ -192,3 +192,18 @@ def test_a_request_that_may_go_no_further_is_told_which_methods_there_are() -> N
 
     assert (200, b"", [b"0"]) == (response.status_code, body, field(response, b"content-length"))
     assert [ALLOW.removeprefix(b"Allow: ")] == field(response, b"allow")
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.02, b"1"), (1.0, b"1"), (1.001, b"2"), (3599.5, b"3600")])
+def test_who_sends_too_much_is_told_when_to_come_again(seconds: float, told: bytes) -> None:
+    answer = too_many(GET, seconds, close=False)
+    head, _, body = answer.partition(b"\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"\r\nRetry-After: " + told + b"\r\n" in head + b"\r\n"
+    document = json.loads(body)
+    assert ("urn:failover-proxy:rate_limited", 429, "no") == (
+        document["type"],
+        document["status"],
+        document["executed"],
+    )

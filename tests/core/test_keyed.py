@@ -17,6 +17,7 @@ from proxy.core.messages import BackendState
 from proxy.core.pool import Pool
 from proxy.core.retry import Outcome, RetryPolicy, answered
 from proxy.core.settings import IdempotencyPolicy
+from proxy.core.waiting import Priority
 from tests.core.pools import (
     BROKEN_HEAD,
     BROKEN_OFF,
@@ -34,6 +35,7 @@ from tests.core.pools import (
     UNREACHED,
     attempt,
     make_pool,
+    members,
     refusal,
     request,
     tell,
@@ -369,3 +371,20 @@ def test_a_standby_that_is_well_gets_the_repeat_of_what_it_may_have_executed_and
     assert "b0" == attempt(keyed(pool).start_again("b0", 0.0)).backend.name
     tell(pool, b0=down)
     assert "unknown" == refusal(keyed(pool).start_again("b0", 0.0)).executed
+
+
+def test_a_keyed_write_waits_for_a_place_like_any_other_request() -> None:
+    pool = make_pool(members(1, max_in_flight=1), has_priorities=True)
+    first = keyed(pool)
+    assert isinstance(first.start(0.0), Attempt)
+    second = keyed(pool)
+    second.priority = Priority.CRITICAL
+
+    waits = second.start(0.0)
+    assert isinstance(waits, Wait)
+    assert waits.waiter is not None
+    assert Priority.CRITICAL is waits.waiter.priority is second.priority
+    first.report(OK, 0.1)
+    first.finish(OK, 0.1)
+
+    assert isinstance(second.resume(0.1), Attempt)

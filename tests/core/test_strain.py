@@ -19,6 +19,15 @@ def test_only_who_wants_to_know_is_told_how_long_answers_take() -> None:
     assert (hedged.hedging.after(1.0) or 0.0) > 0.5
 
 
+def test_a_limit_that_does_not_learn_is_told_nothing() -> None:
+    pool = make_pool(members(1, max_in_flight=5), hedge=HedgePolicy(HedgeAfter(seconds=1.0)))
+    dispatch, _ = begin(pool)
+    dispatch.report(OK, 0.5)
+
+    assert pool.gate is not None
+    assert pool.gate.concurrency is None
+
+
 def test_a_pool_of_the_same_name_takes_the_totals_over() -> None:
     hedge = HedgePolicy(HedgeAfter(seconds=1.0))
     one, other = make_pool(1, hedge=hedge), make_pool(1, hedge=hedge)

@@ -188,6 +188,16 @@ def test_where_both_fail_the_client_is_told() -> None:
     race.assert_settled(failures=2)
 
 
+@pytest.mark.parametrize("whole", ["one", "two"])
+def test_where_one_fails_without_an_answer_the_answer_of_the_other_is_passed_on(whole: str) -> None:
+    race = Race(**TWICE)
+    race.wires[whole].hear(UNWELL)
+    race.wires["two" if whole == "one" else "one"].hear_reset()
+
+    assert b"503 unwell" == race.said
+    race.assert_settled(failures=2)
+
+
 def test_where_the_first_runs_out_of_time_the_second_has_its_own() -> None:
     race = Race()
     race.plane.expire(idle=False)

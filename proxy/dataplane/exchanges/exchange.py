@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class Exchange(Racing):
     """One request, from its head to the last byte of its answer."""
 
-    __slots__ = ("_answer", "_answered", "_owner", "_rescue", "_siblings", "_tie")
+    __slots__ = ("_answered", "_owner", "_rescue", "_siblings", "_tie")
 
     _answered: Outcome
     _rescue: Rescue | None

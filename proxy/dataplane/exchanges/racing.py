@@ -19,6 +19,7 @@ from proxy.core.hedging import HedgeResult, Hedging
 from proxy.core.retry import Outcome, answered
 from proxy.dataplane.backends.idle import begin_opening, give_up, opened
 from proxy.dataplane.exchanges.asking import Asking
+from proxy.dataplane.exchanges.relay import Answer
 from proxy.dataplane.transport.pause import PAUSE
 from proxy.errors import ErrorKind
 
@@ -59,7 +60,10 @@ class Rival:
 class Racing(Asking):
     """One request, asked of two Backends where the first is slow."""
 
-    __slots__ = ()
+    __slots__ = ("_answer",)
+
+    _answer: Answer | None
+    """The last whole answer that is not passed on unless nothing better comes."""
 
     async def _race(self, dispatch: Dispatch, hedging: Hedging) -> bool:
         """Whether the Attempt that is left can be judged already."""
@@ -112,16 +116,23 @@ class Racing(Asking):
                     self._drop_rival(dispatch, hedging, rival, HEDGE_LOST, first_sent)
                     return is_over
                 if is_over:
+                    self._keep_answer(upstream)
                     self._yield_to(dispatch, rival, outcome, first_sent)
                     return await self._join(rival)
             lost = self._look_at(rival)
             if lost is not None:
+                self._keep_answer(rival.upstream)
                 self._drop_rival(dispatch, hedging, rival, lost, first_sent)
                 return False
             if rival.upstream is not None and rival.upstream.head is not None:
                 hedging.note(HedgeResult.WON)
                 self._yield_to(dispatch, rival, HEDGE_LOST, first_sent)
                 return await self._join(rival)
+
+    def _keep_answer(self, upstream: Upstream | None) -> None:
+        """A bad answer that is whole is better than none."""
+        if upstream is not None and upstream.head is not None and upstream.is_complete:
+            self._answer = Answer(upstream.head, upstream.pieces, upstream.trailer)
 
     def _is_good(self, outcome: Outcome) -> bool:
         """Whether this answer is one to pass on, while another may still come."""
