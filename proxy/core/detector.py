@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from statistics import median_low
 from typing import NamedTuple
 
@@ -44,10 +45,11 @@ class Sentence(NamedTuple):
 class _Track:
     """What is remembered of one Backend."""
 
-    __slots__ = ("ejections", "good", "history", "quiet", "step")
+    __slots__ = ("anew_at", "ejections", "good", "history", "quiet", "step")
 
     def __init__(self) -> None:
         self.history: deque[tuple[float, Totals]] = deque()
+        self.anew_at = -inf
         self.step = 0
         self.ejections = 0
         self.quiet = 0
@@ -57,6 +59,7 @@ class _Track:
         """What it did until now has had its consequence."""
         while len(self.history) > 1:
             self.history.popleft()
+        self.anew_at = self.history[-1][0]
 
     def look_back(self, policy: OutlierPolicy) -> Totals | None:
         """What it did just now: as little time as says enough; None where all of the window does not."""
@@ -68,7 +71,10 @@ class _Track:
             recent = newest.since(before)
             if recent.ended >= PLENTY * policy.min_requests:
                 break
-        return recent if recent is not None and recent.ended >= policy.min_requests else None
+        if recent is None:
+            return None
+        recent = recent.with_unanswered(now - self.anew_at)
+        return recent if recent.ended >= policy.min_requests else None
 
 
 class OutlierDetector:

@@ -8,6 +8,7 @@ admitted here is settled exactly once: by `report` when it failed, by `finish` w
 from __future__ import annotations
 
 import random
+from math import inf
 
 from proxy.core.breaker import BAD, GOOD
 from proxy.core.decisions import RELAY, RETRY_AFTER, Attempt, Decision, Refuse, Relay, Request, Wait, overloaded
@@ -43,6 +44,7 @@ class Dispatch:
         "_rng",
         "_rounds",
         "_tried",
+        "_unsent_until",
         "_waiter",
         "attempt",
         "attempts",
@@ -61,6 +63,7 @@ class Dispatch:
         self._last: Outcome | None = None
         self._reason = ""
         self._rounds = 0
+        self._unsent_until = -inf
         self._held_until: float | None = None
         self._hold_ends: float | None = None
         self._gate: Gate | None = None
@@ -170,10 +173,17 @@ class Dispatch:
         if failed is None:
             return None
         self._tried = (*self._tried, failed.backend)
+        # Attempts of which nothing was sent cost no Backend anything; only who has asked everybody knows of an outage.
+        if outcome.progress is not NOT_SENT or outcome.verdict() is not BAD:
+            self._unsent_until = -inf
+        elif self._last is None:
+            self._unsent_until = now + pool.settings.hold.duration
         following: Backend | Wait | None = pool.pick(self._request, now, self._rng, self._tried)
         if following is None:
             following = self._second_round(outcome, failed, now)
-        if following is None or (self.attempts >= pool.settings.retries.attempts and not self._awaits_relief(now)):
+        knows = pool.failing_at is not None or now >= self._unsent_until
+        is_at_end = knows and self.attempts >= pool.settings.retries.attempts
+        if following is None or (is_at_end and not self._awaits_relief(now)):
             return None
         return following if failed.ticket.is_trial or pool.budget.withdraw(now) else None
 

@@ -21,7 +21,11 @@ def hold_for(request: RequestHead, response: ResponseHead, most: int) -> float:
     """
     if not request.idempotent or response.status == 101:
         return 0.0
-    if response.body is COUNTED:
-        return inf if response.length <= most else 0.0
-    is_stream = b"text/event-stream" in (request.field(b"accept") or b"") or response.is_event_stream
-    return 0.0 if is_stream else UNKNOWN_LENGTH
+    is_counted = response.body is COUNTED
+    if (is_counted and response.length > most) or response.is_event_stream or _asks_for_events(request):
+        return 0.0
+    return inf if is_counted else UNKNOWN_LENGTH
+
+
+def _asks_for_events(request: RequestHead) -> bool:
+    return any(b"text/event-stream" in value.lower() for value in request.fields(b"accept"))

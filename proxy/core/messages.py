@@ -185,6 +185,8 @@ class BackendCounts:
     """Totals of one Backend in one worker since that worker's start; gauges are of now."""
 
     in_flight: int = 0
+    unanswered: tuple[int, ...] = ()
+    """Of those: that wait for an answer's head for one to two seconds, for two to three, and so on."""
     idle_connections: int = 0
     requests: int = 0
     failures: int = 0

@@ -68,6 +68,7 @@ class Backend:
         "standby",
         "transitions",
         "turn",
+        "unanswered",
         "weight",
     )
 
@@ -114,6 +115,8 @@ class Backend:
         self.duration_sum = 0.0
         self.transitions: dict[str, int] = {}
         self.turn = 0.0
+        self.unanswered: tuple[int, ...] = ()
+        """Requests that wait for an answer's head, as `BackendCounts` has them."""
         self.cost: tuple[float, float] | None = None
         """What `peak_ewma` has learnt, and when."""
 
@@ -255,6 +258,7 @@ class Backend:
         breaker = self.breaker
         return BackendCounts(
             in_flight=self.in_flight,
+            unanswered=self.unanswered,
             idle_connections=idle_connections,
             requests=self.requests,
             failures=self.failures,

@@ -7,7 +7,7 @@ others and their median absolute deviation, so that one or two that are bad do n
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -34,11 +34,24 @@ class Totals(NamedTuple):
     failed: int
     buckets: tuple[int, ...]
     """Durations, as in `DURATION_BUCKETS`."""
+    unanswered: tuple[int, ...] = ()
+    """Requests that wait for an answer now: for one to two seconds, for two to three, and so on."""
 
     def since(self, before: Totals) -> Totals:
         """What came in between; nothing where counts went back."""
         buckets = tuple(map(sub, self.buckets, before.buckets))
-        return Totals(self.ended - before.ended, self.failed - before.failed, buckets)
+        return Totals(self.ended - before.ended, self.failed - before.failed, buckets, self.unanswered)
+
+    def with_unanswered(self, within: float) -> Totals:
+        """The same with those that wait, as far as they began in the last so many seconds.
+
+        They take at least as long as they have waited: a Backend that hangs shows before its requests time out.
+        """
+        buckets = list(self.buckets)
+        waiting = [number for seconds, number in enumerate(self.unanswered, 1) if seconds + 1 <= within]
+        for seconds, number in enumerate(waiting, 1):
+            buckets[bisect_right(DURATION_BUCKETS, seconds)] += number
+        return Totals(self.ended + sum(waiting), self.failed, tuple(buckets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ from proxy.dataplane.reporting import forget_gone, report_of
 from proxy.dataplane.spans import SpanExport, follow_spans
 from proxy.dataplane.stats import Stats
 from proxy.dataplane.transport.outbox import Outbox
+from proxy.dataplane.unanswered import Unanswered
 from proxy.dataplane.writes.delivery import Delivery, follow_ledger
 from proxy.errors import ErrorKind, RequestError
 from proxy.ledger.queue import Queue
@@ -119,6 +120,7 @@ class Worker:
         self.delivery: Delivery | None = None
         self._forged: re.Pattern[bytes] | None = None
         self._panics: set[str] = set()
+        self._unanswered = Unanswered()
         self._loop_lag = 0.0
         self._swept_at = monotonic()
         self._reported_at = monotonic()
@@ -297,6 +299,7 @@ class Worker:
             self._round(now)
 
     def _round(self, now: float) -> None:
+        self._unanswered.look(self.connections, self.idle.items())
         for pool in self.pools.values():
             longest = pool.settings.timeouts.backend_idle
             for backend in pool.backends:

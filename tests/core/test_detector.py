@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from proxy.core.detector import FORGIVEN_AFTER, NEW_NORMAL, PATIENCE, OutlierDetector, Sentence
 from proxy.core.outlier import OutlierPolicy
-from proxy.core.peers import Totals
 from tests.core.test_peers import counted
 
 POLICY = OutlierPolicy()
@@ -37,7 +36,8 @@ class Played:
             more = counted([self.latency[name]] * rate, round(rate * self.errors[name]))
             before = self.totals[name]
             buckets = tuple(map(sum, zip(before.buckets, more.buckets, strict=True)))
-            self.totals[name] = Totals(before.ended + more.ended, before.failed + more.failed, buckets)
+            ended, failed = before.ended + more.ended, before.failed + more.failed
+            self.totals[name] = before._replace(ended=ended, failed=failed, buckets=buckets)
         return self.detector.look(self.totals, self.out, self.room, self.now)
 
     def seconds(self, number: int) -> list[tuple[int, str, float, float]]:
@@ -258,3 +258,54 @@ def test_nobody_loses_all_its_weight_and_no_more_are_ejected_than_there_is_room_
             assert len(played.out) <= room
             if played.out and rng.random() < 0.2:
                 played.out.pop()
+
+
+def hang(played: Played, name: str, seconds: int) -> list[tuple[int, str, float, float]]:
+    """From now on this one accepts requests and answers none; what was decided, as `Played.seconds`."""
+    rate, decided = played.rate[name], []
+    played.rate[name] = 0
+    for second in range(1, seconds + 1):
+        # Each second so many more wait, and those before for a second longer.
+        waits = (rate,) * (second - 1)
+        played.totals[name] = played.totals[name]._replace(unanswered=waits)
+        decided += [(second, one.name, one.part, one.eject_for) for one in played.second()]
+        if decided and decided[-1][3]:
+            break
+    return decided
+
+
+def test_one_that_hangs_is_out_before_any_of_its_requests_times_out() -> None:
+    played = Played()
+    played.seconds(30)
+
+    decided = hang(played, "a", 10)
+
+    assert [("a", 0.5, 0.0), ("a", 0.25, 0.0), ("a", 0.25, POLICY.eject_for)] == [one[1:] for one in decided]
+    assert decided[-1][0] <= 8
+
+
+def test_each_step_is_decided_on_requests_that_began_after_the_one_before() -> None:
+    """A pause of two seconds, all of whose requests wait on for long, costs one step and not three."""
+    played = Played()
+    played.seconds(30)
+    decided = []
+    for second in range(1, 11):
+        waits = [0] * 12
+        for began in (1, 2):
+            if second > began:
+                waits[second - began - 1] = 50
+        played.rate["a"] = 0 if second <= 2 else 50
+        played.totals["a"] = played.totals["a"]._replace(unanswered=tuple(waits))
+        decided += [(one.name, one.part, one.eject_for) for one in played.second()]
+
+    assert ("a", 0.5, 0.0) == decided[0]
+    assert not any(eject_for for _, _, eject_for in decided)
+
+
+def test_where_all_wait_alike_nobody_is_to_blame() -> None:
+    played = Played()
+    played.seconds(30)
+    for second in range(1, 11):
+        for name in NAMES:
+            played.totals[name] = played.totals[name]._replace(unanswered=(50,) * second)
+        assert [] == played.second()

@@ -20,6 +20,7 @@ from tests.core.pools import (
     REFUSED,
     RESET,
     TIMED_OUT,
+    UNAVAILABLE,
     UNREACHED,
     attempt,
     begin,
@@ -277,3 +278,40 @@ def test_a_request_whose_body_grew_too_large_to_keep_while_it_waited_waits_no_lo
 
     assert 503 == refusal(dispatch.resume(10.1)).status
     assert 0 == pool.holding
+
+
+def test_a_request_of_which_nothing_was_sent_asks_everybody_before_it_fails_whatever_attempts_says() -> None:
+    """The first requests in an outage of six Backends got 502 after three of them: nobody knew yet that all were gone."""
+    pool = make_pool(6)
+
+    decision = serve(pool, 0.0, lambda backend: REFUSED)
+
+    assert isinstance(decision, Wait)
+    assert [1] * 6 == [backend.requests for backend in pool.backends]
+    assert 0.0 == pool.outage_began()
+
+
+def test_it_asks_for_no_longer_than_hold_lasts() -> None:
+    pool = make_pool(6, hold=HoldPolicy(1.0))
+    dispatch, _ = begin(pool)
+
+    decisions = [dispatch.report(UNREACHED, now) for now in (0.9, 1.5, 1.9)]
+
+    assert [Attempt, Attempt, Refuse] == [type(decision) for decision in decisions]
+
+
+@pytest.mark.parametrize("second", [RESET, TIMED_OUT, UNAVAILABLE])
+def test_once_something_was_sent_attempts_ends_it(second: Outcome) -> None:
+    pool = make_pool(6, retries=RetryPolicy(on=("connect", "reset", "timeout", "503")))
+    dispatch, _ = begin(pool)
+    attempt(dispatch.report(REFUSED, 0.0))
+    attempt(dispatch.report(second, 0.0))
+
+    assert not isinstance(dispatch.report(REFUSED, 0.0), Attempt)
+
+
+def test_a_pool_that_holds_nobody_ends_after_its_attempts() -> None:
+    pool = make_pool(6, hold=HoldPolicy(0.0))
+
+    assert 502 == refusal(serve(pool, 0.0, lambda backend: REFUSED)).status
+    assert 3 == sum(backend.requests for backend in pool.backends)

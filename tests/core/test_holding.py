@@ -36,14 +36,26 @@ def test_the_answer_to_a_write_is_never_held(head: RequestHead, field: str) -> N
     assert 0 == hold_for(head, answer(field), MOST)
 
 
-def test_a_stream_of_events_is_never_held() -> None:
-    assert 0 == hold_for(GET, answer("Content-Type: text/event-stream"), MOST)
+FRAMINGS = pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 500"])
+"""A stream of events of known length is one all the same."""
 
 
-def test_the_answer_to_who_asks_for_a_stream_of_events_is_never_held() -> None:
-    head = request("GET", "/", "Accept: text/html, text/event-stream")
+@FRAMINGS
+def test_a_stream_of_events_is_never_held(framing: str) -> None:
+    assert 0 == hold_for(GET, answer("Content-Type: text/event-stream", framing), MOST)
 
-    assert 0 == hold_for(head, answer("Transfer-Encoding: chunked"), MOST)
+
+@FRAMINGS
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["Accept: text/html, text/event-stream"],
+        ["Accept: Text/Event-Stream"],
+        ["Accept: */*", "Accept: text/event-stream"],
+    ],
+)
+def test_the_answer_to_who_asks_for_a_stream_of_events_is_never_held(framing: str, fields: list[str]) -> None:
+    assert 0 == hold_for(request("GET", "/", *fields), answer(framing), MOST)
 
 
 def test_an_upgrade_is_never_held() -> None:

@@ -169,3 +169,35 @@ def test_a_quantile_of_nothing_is_nothing_and_one_above_all_bounds_is_the_last_b
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0, 1), min_size=1), st.floats(0, 1))
 def test_where_all_do_alike_nobody_is_worse(names: dict[str, float], errors: float) -> None:
     assert [] == worse({name: seen(errors) for name in names})
+
+
+# Who waits for an answer
+
+
+@pytest.mark.parametrize(
+    ("within", "expected"),
+    [
+        # Two have waited for 1 to 2 s, none for 2 to 3 s, five for 3 to 4 s.
+        (1.9, {}),
+        (2.0, {2.5: 2}),
+        (3.9, {2.5: 2}),
+        (4.0, {2.5: 2, 5.0: 5}),
+    ],
+)
+def test_who_waits_for_an_answer_counts_as_slow_if_it_began_recently(
+    within: float, expected: Mapping[float, int]
+) -> None:
+    totals = counted([0.008] * 10)._replace(unanswered=(2, 0, 5)).since(counted([0.008] * 4))
+
+    waiting = totals.with_unanswered(within)
+
+    assert (6 + sum(expected.values()), 0) == (waiting.ended, waiting.failed)
+    assert expected == {
+        bound: number for bound, number in zip(DURATION_BUCKETS, waiting.buckets, strict=False) if number and bound > 1
+    }
+
+
+def test_who_waits_for_very_long_is_slower_than_every_bound() -> None:
+    waiting = counted([])._replace(unanswered=(0,) * 29 + (3,)).with_unanswered(float("inf"))
+
+    assert (3, 3) == (waiting.ended, waiting.buckets[-1])

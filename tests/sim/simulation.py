@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.fallback import StalePolicy
 from proxy.core.health import HealthPolicy
 from proxy.core.messages import AdminState
 from proxy.core.settings import Address, BackendSettings, ListenerSettings, PoolSettings, Settings, Timeouts
@@ -23,8 +24,8 @@ from tests.sim.worker import Request, Worker
 
 CLIENTS = [f"192.0.2.{number}" for number in range(1, 51)]
 GETS = [head("GET", client=client) for client in CLIENTS]
-PUTS = [head("PUT", "/", "Content-Length: 3", client=client) for client in CLIENTS]
-POSTS = [head("POST", "/", "Content-Length: 3", client=client) for client in CLIENTS]
+PUTS = [head("PUT", "/cart", "Content-Length: 3", client=client) for client in CLIENTS]
+POSTS = [head("POST", "/cart", "Content-Length: 3", client=client) for client in CLIENTS]
 TIMEOUTS = Timeouts(connect=0.5, first_byte=1.0)
 HEALTH = HealthPolicy(path="/healthz", interval=1.0, timeout=0.5, fall=3, rise=2)
 BREAKER = BreakerPolicy(open_for=5.0)
@@ -44,6 +45,7 @@ class Simulation:
         regions: Sequence[str] = (),
         workers: int = 2,
         is_quiet: bool = False,
+        stale: StalePolicy | None = None,
         **pool: object,
     ) -> None:
         if not is_quiet:
@@ -75,6 +77,7 @@ class Simulation:
                 rng=self.rng,
                 workers=workers,
                 tell=self.supervision.hear,
+                stale=stale,
             )
             for number in range(workers)
         ]

@@ -10,12 +10,15 @@ from itertools import count
 
 from proxy.core.breaker import BreakerState, Transition
 from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.http1 import RequestHead
+from proxy.core.fallback import StalePolicy, may_be_stale
+from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.messages import BackendState, BreakerNews, Report
 from proxy.core.model import Backend
 from proxy.core.pool import Pool
 from proxy.core.retry import Outcome
-from proxy.core.settings import PoolSettings
+from proxy.core.settings import Limits, PoolSettings
+from proxy.core.stale import LastGood
+from proxy.dataplane.unanswered import LONGEST
 from tests.core.pools import BROKEN_OFF, STALE
 from tests.sim.backends import ScriptedBackend
 from tests.sim.timeline import Timeline
@@ -24,6 +27,7 @@ NOTICED = 0.001
 """Seconds until a worker knows that an idle connection was closed."""
 UNNOTICED = 0.2
 """Seconds that the end of an outage may go unnoticed: every 50 ms one request looks, and one has to come first."""
+PAGE = ResponseHead(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", Limits())
 numbers = count(1)
 
 
@@ -43,6 +47,8 @@ class Request:
     """What the client was told of its execution."""
     has_left: bool = False
     broke_off: bool = False
+    is_degraded: bool = False
+    """Whether it got a kept answer."""
     attempts: int = 0
     tried: list[str] = field(default_factory=list)
     blame: str = ""
@@ -67,6 +73,7 @@ class Worker:
         rng: random.Random,
         workers: int,
         tell: Callable[[BreakerNews], None],
+        stale: StalePolicy | None = None,
     ) -> None:
         self.number = number
         self.pool = Pool(settings, 0.0, workers=workers, listener=self._breaker_changed)
@@ -81,7 +88,10 @@ class Worker:
         """When clients asked."""
         self.retries: list[float] = []
         """When the budget was drawn on."""
+        self.last_good = None if stale is None else LastGood(stale)
         self.most_ejected = 0
+        self.waiting: dict[Exchange, tuple[str, float]] = {}
+        """Who waits for an answer's head, where and since when."""
 
     # What the supervisor says
 
@@ -107,7 +117,14 @@ class Worker:
             until = backend.breaker.until if change.after is BreakerState.OPEN else 0.0
             self._tell(BreakerNews(self.number, *backend.key, change.after, until, change.reason, change.at))
 
+    def _note_unanswered(self) -> None:
+        """What `dataplane.unanswered` sees once a second."""
+        for name, backend in self.pool.by_name.items():
+            waits = [int(self._timeline.now - since) for where, since in self.waiting.values() if where == name]
+            backend.unanswered = tuple(waits.count(seconds) for seconds in range(1, LONGEST + 1))
+
     def report(self) -> Report:
+        self._note_unanswered()
         return Report(
             worker=self.number,
             pid=self.number,
@@ -162,10 +179,20 @@ class Exchange:
             self._send(decision)
         elif isinstance(decision, Wait):
             self._timeline.after(decision.seconds, self._resume)
+        elif isinstance(decision, Refuse) and self._is_rescued(decision):
+            self._end(200)
         elif isinstance(decision, Refuse):
             self._request.executed = decision.executed
             self._request.blame = self._who_could_have_answered()
             self._end(decision.status)
+
+    def _is_rescued(self, refuse: Refuse) -> bool:
+        """Whether a kept answer stands in."""
+        memory, head = self._worker.last_good, self._request.head
+        if memory is None or not may_be_stale(refuse.status, head.method):
+            return False
+        self._request.is_degraded = memory.find(head, b"http", self._timeline.now) is not None
+        return self._request.is_degraded
 
     def _resume(self) -> None:
         if self._request.ended is None:
@@ -186,6 +213,7 @@ class Exchange:
         timeouts = worker._settings.timeouts
         fate = backend.take(now, worker._rng, timeouts.connect, timeouts.first_byte)
         backend.executions[request.number] += fate.executed
+        worker.waiting[self] = (backend.name, now)
         self._await(fate.delay, fate.outcome)
 
     def _reuse(self, backend: ScriptedBackend) -> int | None:
@@ -208,6 +236,7 @@ class Exchange:
         self._timeline.after(delay, partial(self._ended, number, outcome))
 
     def _forget(self) -> None:
+        self._worker.waiting.pop(self, None)
         if self._backend is not None:
             self._backend.pending.pop(self._request.number, None)
         self._backend = None
@@ -220,7 +249,8 @@ class Exchange:
         attempt = self._dispatch.attempt
         assert attempt is not None
         was_trial, spent = attempt.ticket.is_trial, self._worker.pool.budget.exhausted_total
-        if outcome is BROKEN_OFF and not request.head.idempotent:
+        is_held = request.head.idempotent and self._worker._settings.retries.hold_answer > 0
+        if outcome is BROKEN_OFF and not is_held:
             # Its head has gone to the client already: only small answers to idempotent requests are held.
             self._dispatch.finish(outcome, self._timeline.now)
             self._break_off()
@@ -230,14 +260,16 @@ class Exchange:
         if isinstance(decision, Relay):
             self._relay(backend, outcome)
             return
-        is_held = self._dispatch._held_until is not None
-        if isinstance(decision, Attempt | Wait) and not was_trial and not is_held:
+        waits = self._dispatch._held_until is not None
+        if isinstance(decision, Attempt | Wait) and not was_trial and not waits:
             self._worker.retries.append(self._timeline.now)
         self._carry_out(decision)
 
     # The answer
 
     def _relay(self, backend: ScriptedBackend, outcome: Outcome) -> None:
+        if self._worker.last_good is not None and outcome.status == 200:
+            self._worker.last_good.keep(self._request.head, b"http", PAGE, b"page", self._timeline.now)
         if self._worker._settings.retries.names(outcome):
             self._request.blame = self._who_could_have_answered()
         if self._request.streams:

@@ -246,7 +246,7 @@ class Governor:
 
 def _totals(totals: BackendTotals) -> Totals:
     buckets = totals.durations.buckets
-    return Totals(sum(buckets), totals.failures, buckets)
+    return Totals(sum(buckets), totals.failures, buckets, totals.unanswered)
 
 
 def _line(settings: PoolSettings) -> list[str]:

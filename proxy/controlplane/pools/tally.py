@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from operator import sub
 from typing import Any, TypeVar, cast
 
@@ -49,6 +50,7 @@ class BackendTotals:
     requests: int = 0
     failures: int = 0
     in_flight: int = 0
+    unanswered: tuple[int, ...] = ()
     idle_connections: int = 0
     durations: Histogram = field(default_factory=Histogram)
     breaker_transitions: dict[str, int] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class BackendTotals:
         _add(self.breaker_transitions, counts.breaker_transitions)
         if alive:
             self.in_flight += counts.in_flight
+            self.unanswered = tuple(map(sum, zip_longest(self.unanswered, counts.unanswered, fillvalue=0)))
             self.idle_connections += counts.idle_connections
 
 
