@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import log10
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 MINUTE = 60.0
@@ -269,11 +270,13 @@ def counted(
     broken: Mapping[tuple[str, str], int],
     saved: Mapping[tuple[str, str], int],
     unknown: Mapping[tuple[str, str], int],
+    degraded: Mapping[tuple[str, str, str], int] = MappingProxyType({}),
 ) -> dict[tuple[str, str], Counts]:
     """What a worker has counted, by Route and Pool: `requests` by route, pool, method and status.
 
     An answer of 5xx is bad, whoever made it, and so is one that broke off. 4xx is the client's own affair. A write of
-    which nobody knows whether it was executed is answered 5xx too: it is taken off the bad ones.
+    which nobody knows whether it was executed is answered 5xx too: it is taken off the bad ones. Where something stood
+    in for a Pool, the answer may be as good as any, and the Pool has failed all the same.
     """
     found: dict[tuple[str, str], list[int]] = {}
     for (route, pool, _, status), number in requests.items():
@@ -288,4 +291,8 @@ def counted(
             counts[gives_to] += number
             if takes_from is not None:
                 counts[takes_from] = max(0, counts[takes_from] - number)
+    for (route, failed, served), number in degraded.items():
+        found.setdefault((route, failed), [0, 0, 0, 0])[BAD] += number
+        counts = found.setdefault((route, served), [0, 0, 0, 0])
+        counts[GOOD] = max(0, counts[GOOD] - number)
     return {key: Counts(*counts) for key, counts in found.items()}

@@ -36,6 +36,7 @@ class Stats:
         "broken",
         "client_aborts",
         "degraded",
+        "degraded_good",
         "handshakes",
         "keyed",
         "rate_limited",
@@ -54,6 +55,7 @@ class Stats:
         self.keyed: dict[tuple[str, str], int] = {}
         self.handshakes: dict[str, int] = {}
         self.degraded: dict[tuple[str, str, str], int] = {}
+        self.degraded_good: dict[tuple[str, str, str], int] = {}
         self.rate_limited: dict[str, int] = {}
         self.broken: dict[tuple[str, str], int] = {}
         self.saved: dict[tuple[str, str], int] = {}
@@ -88,9 +90,12 @@ class Stats:
         """A write failed that may have been executed."""
         self.unknown_outcomes[route, pool] = self.unknown_outcomes.get((route, pool), 0) + 1
 
-    def count_degraded(self, route: str, pool: str, kind: str) -> None:
-        """Something stood in for a Pool that could not serve."""
+    def count_degraded(self, route: str, pool: str, kind: str, status: int, counted_by: str) -> None:
+        """Something stood in for a Pool that could not serve; the request is `counted_by` this one, maybe another."""
         self.degraded[route, pool, kind] = self.degraded.get((route, pool, kind), 0) + 1
+        if status < FIRST_ERROR:
+            key = (route, pool, counted_by)
+            self.degraded_good[key] = self.degraded_good.get(key, 0) + 1
 
     def count_limited(self, route: str) -> None:
         """A client has sent more than this Route takes."""
@@ -129,6 +134,7 @@ class Stats:
             (self.rate_limited, {key: n for key, n in self.rate_limited.items() if key in names.routes}),
             *((table, {key: n for key, n in table.items() if known(*key)}) for table in by_traffic),
             (self.degraded, {key: n for key, n in self.degraded.items() if known(key[0], key[1])}),
+            (self.degraded_good, {key: n for key, n in self.degraded_good.items() if known(key[0], key[1])}),
             (self.keyed, {key: n for key, n in self.keyed.items() if key[0] in names.pools}),
             (self.turned_away, {key: n for key, n in self.turned_away.items() if key[0] in names.listeners}),
         ]

@@ -226,3 +226,13 @@ def test_what_workers_count_is_good_bad_unknown_or_none_of_them() -> None:
         ("t", "p"): Counts(),
         ("u", "p"): Counts(unknown=1),
     } == counted(requests, {("r", "p"): 2}, {("r", "p"): 5}, {("r", "p"): 2, ("u", "p"): 1})
+
+
+def test_what_stood_in_for_a_pool_is_no_good_answer_of_its_own() -> None:
+    requests = {("web", "app", "GET", 200): 10, ("web", "spare", "GET", 200): 4}
+    # Three kept answers of the pool's own, and four requests that another pool has served.
+    degraded = {("web", "app", "app"): 3, ("web", "app", "spare"): 4}
+
+    found = counted(requests, {}, {}, {}, degraded)
+
+    assert {("web", "app"): Counts(good=7, bad=7), ("web", "spare"): Counts()} == found

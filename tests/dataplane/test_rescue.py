@@ -103,6 +103,7 @@ def test_a_fixed_answer_stands_in_when_nobody_can_be_reached() -> None:
     )
     assert "failover-proxy; error=connection_refused; degraded=fixed" == got.said
     assert {("web", "app", "fixed"): 1} == plane.counted
+    assert {} == plane.worker.report(0.0).degraded_good
 
 
 def test_a_fixed_answer_to_head_has_no_body() -> None:
@@ -140,6 +141,7 @@ def test_another_pool_serves_what_its_own_can_not_and_says_so() -> None:
     assert (200, b"other") == (got.status, got.body)
     assert "failover-proxy; attempts=2; degraded=pool" == got.said
     assert {("web", "app", "pool"): 1} == plane.counted
+    assert {("web", "app", "other"): 1} == plane.worker.report(0.0).degraded_good
     assert (0, 0) == (plane.backend.in_flight, plane.other.in_flight)
 
 
@@ -246,6 +248,7 @@ def test_the_last_good_answer_stands_in_with_its_age(failing: bytes) -> None:
     assert (200, b"ok", b"app", b"0") == (got.status, got.body, got.fields[b"x-from"], got.fields[b"age"])
     assert f"failover-proxy; received-status={failing.decode()}; degraded=stale" == got.said
     assert {("web", "app", "stale"): 1} == plane.counted
+    assert {("web", "app", "app"): 1} == plane.worker.report(0.0).degraded_good
 
 
 def test_a_kept_answer_whose_length_was_not_known_goes_out_again_in_chunks() -> None:

@@ -74,7 +74,7 @@ class Accounting:
 
     def take(self, report: Report) -> dict[Key, Counts]:
         """Take in a worker's Report; what is new in it, by Route and Pool."""
-        now = counted(report.requests, report.broken, report.saved, report.unknown_outcomes)
+        now = counted(report.requests, report.broken, report.saved, report.unknown_outcomes, report.degraded_good)
         before, self._seen[report.pid] = self._seen.get(report.pid, {}), now
         new = {key: _new(counts, before.get(key)) for key, counts in now.items() if counts != before.get(key)}
         self._count(new)

@@ -181,7 +181,7 @@ class Exchange(Racing):
         elif upstream.is_complete:
             rescue.keep(head, upstream.pieces, now)
         if rescue.is_elsewhere:
-            rescue.count(POOL)
+            rescue.count(POOL, head.status)
             # What stood in is told to the client, so its answer is not passed on as it is.
             self._request.is_plain = False
         return RELAY

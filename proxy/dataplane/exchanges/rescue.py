@@ -110,13 +110,13 @@ class Rescue:
         kept = self._kept(refuse.status, now)
         flags = ",".join(filter(None, (flags_of(refuse.kind, exhausted=exhausted), STOOD_IN)))
         if kept is not None:
-            self.count(STALE)
+            self.count(STALE, 200)
             status = self.proxy_status(STALE, attempts, refuse)
             return StoodIn(_stale(*kept, self._request, status, close=close), 200, flags)
         fixed = self.policy.answer
         if fixed is None or not may_stand_in(refuse.status, refuse.executed):
             return None
-        self.count(FIXED)
+        self.count(FIXED, fixed.status)
         status = self.proxy_status(FIXED, attempts, refuse)
         return StoodIn(_fixed(fixed, self._request, status, close=close), fixed.status, flags)
 
@@ -136,9 +136,11 @@ class Rescue:
             status += b"; received-status=%d" % self._received
         return status + b"; degraded=" + kind.encode()
 
-    def count(self, kind: str) -> None:
+    def count(self, kind: str, status: int) -> None:
         """It has stood in."""
-        self._worker.stats.count_degraded(self._route.name, self.home.name, kind)
+        name = self.home.name
+        counted_by = self.policy.pool if kind == POOL else name
+        self._worker.stats.count_degraded(self._route.name, name, kind, status, counted_by)
 
 
 def _stale(kept: Kept, age: int, request: RequestHead, proxy_status: bytes, *, close: bool) -> bytes:
