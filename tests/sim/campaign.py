@@ -51,8 +51,8 @@ class Story:
         return "\n".join([f"seed {self.seed}", *self.lines])
 
 
-def play(seed: int) -> tuple[Simulation, Story]:
-    """One scenario from its seed to its end."""
+def play(seed: int, calm: float = CALM) -> tuple[Simulation, Story]:
+    """One scenario from its seed to its end; all are well for so many seconds after it."""
     rng = random.Random(seed)
     number = rng.randint(2, 5)
     chosen = policies(rng)
@@ -67,7 +67,7 @@ def play(seed: int) -> tuple[Simulation, Story]:
     )
     lines = [f"{name} = {value!r}" for name, value in chosen.items()]
     lines += [_trouble(sim, rng) for _ in range(rng.randint(1, 5))]
-    sim.run(TROUBLE + CALM, rate=RATE, leaving=0.02, streams=0.02)
+    sim.run(TROUBLE + calm, rate=RATE, leaving=0.02, streams=0.02)
     return sim, Story(seed, tuple(lines))
 
 

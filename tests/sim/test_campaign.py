@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from proxy.core.model import Unavailable
 from tests.sim.campaign import play
 
 SCENARIOS = int(os.environ.get("SCENARIOS", "200"))
@@ -33,6 +34,23 @@ def wrong_with(seed: int) -> list[str]:
         "nobody serves though all are well": sim.supervision.registry.pools["app"].available == 0,
     }
     return [f"{what}: {found}\n{story}" for what, found in broken.items() if found]
+
+
+LONG_CALM = 100.0
+"""Seconds: a breaker that has opened again and again stays open for up to a minute."""
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_no_veto_lasts_once_all_is_well_and_requests_come(part: int) -> None:
+    """Whatever has taken a backend out, it is back: but for who stands by, which is no trouble of its own."""
+    lasting = []
+    for seed in range(FIRST + part, FIRST + max(10, SCENARIOS // 50), 5):
+        sim, story = play(seed, LONG_CALM)
+        for name, record in sim.supervision.registry.pools["app"].backends.items():
+            reasons = [reason for reason in record.reasons if reason is not Unavailable.STANDBY]
+            lasting += [f"{name} is out ({reasons})\n{story}"] if reasons else []
+
+    assert [] == lasting[:3], f"{len(lasting)} in all"
 
 
 @pytest.mark.parametrize("part", range(PARTS))
