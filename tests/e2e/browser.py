@@ -79,6 +79,16 @@ class Screen:
         return self.page.get_by_role("region", name="Journal entries")
 
     @property
+    def token(self) -> Locator:
+        """The field for the token, where it is asked for."""
+        return self.page.get_by_label("Token")
+
+    async def enter(self, token: str) -> None:
+        """Give the token."""
+        await self.token.fill(token)
+        await self.token.press("Enter")
+
+    @property
     def dialog(self) -> Locator:
         """The question that is asked now."""
         return self.page.get_by_role("dialog")

@@ -29,8 +29,8 @@ HEALTH = {"path": "/healthz", "interval": "1s", "fast_interval": "250ms", "timeo
 POLICIES: dict[str, Any] = {
     "timeouts": {"connect": "250ms", "first_byte": "2s"},
     "health": HEALTH,
-    "breaker": {"consecutive": 4, "open_for": "20s", "open_for_max": "1m"},
     "slo": "99.95%",
+    "breaker": {"consecutive": 4, "open_for": "20s", "open_for_max": "1m"},
 }
 TALL = WIDE | {"height": 1180}
 
@@ -62,7 +62,7 @@ async def shop(folder: Path) -> AsyncIterator[tuple[Rig, Proxy]]:
             await rig.start_backends(*(name for name, where in CHECKOUT.items() if where == region), delay_ms=delay)
         await rig.start_backends("primary", "backup", delay_ms=9)
         proxy = await rig.start_proxy(config(rig))
-        async with Load(proxy.address, 90.0), Load(proxy.address, 25.0, writes=False, path="/pay/"):
+        async with Load(proxy.address, 90.0, writes=False), Load(proxy.address, 25.0, writes=False, path="/pay/"):
             yield rig, proxy
 
 
@@ -89,7 +89,9 @@ async def pictures(rig: Rig, proxy: Proxy, browser: Browser, to: Path, seconds: 
         await take(screen, to / "degraded.png")
         async with (
             looking(browser, url, viewport=TALL, color_scheme="dark") as dark,
-            looking(browser, url, viewport=NARROW, device_scale_factor=2, color_scheme="light") as narrow,
+            looking(
+                browser, url, viewport=NARROW | {"height": 1500}, device_scale_factor=1.5, color_scheme="light"
+            ) as narrow,
         ):
             await asyncio.sleep(seconds / 2)
             await take(dark, to / "dark.png")

@@ -25,7 +25,7 @@ export const Backend = memo(({ pool, backend, series, now, desk }) => {
   const cause = why(backend);
   const end = ends(backend, now);
   return html`
-    <li class="row backend ${isOut(backend) ? "out" : ""}">
+    <li class="row backend ${isOut(backend) ? `out ${state.tone}` : ""}">
       <div class="who">
         <strong>${backend.name}</strong>
         <span class="where">${[backend.region, backend.tier > 1 && `tier ${backend.tier}`, weight(backend), address(backend)].filter(Boolean).join(" · ")}</span>

@@ -3,7 +3,7 @@
 import { duration, number } from "./format.js";
 import { Icon } from "./icons.js";
 import { anchor } from "./pool.js";
-import { POOL_STATES, isUrgent, poolState, worst } from "./states.js";
+import { POOL_STATES, isUrgent, poolState, spoken, worst } from "./states.js";
 import { html } from "./view.js";
 
 export function Banner({ store, pools, now }) {
@@ -13,7 +13,7 @@ export function Banner({ store, pools, now }) {
     <section class="banner ${tone} ${store.isStale ? "stale" : ""}" aria-label="How things stand">
       <span class="sign"><${Icon} name=${state.icon} /></span>
       <div>
-        <div role="status" aria-live="polite" aria-atomic="true"><h1><${Sentence} text=${sentenceOf(pools)} /></h1></div>
+        <div role="status" aria-live="polite" aria-atomic="true"><h1><${Sentence} text=${spoken(sentenceOf(pools))} /></h1></div>
         <${Attention} store=${store} pools=${pools} now=${now} />
       </div>
       <${Figures} store=${store} pools=${pools} />
@@ -23,16 +23,21 @@ export function Banner({ store, pools, now }) {
 
 /** What matters most is said first, and large. */
 function Sentence({ text }) {
-  const [first, ...rest] = text.split("; ");
-  return html`${first}${rest.length > 0 && html`<span class="hidden">; </span><span class="rest">${capital(rest.join("; "))}</span>`}`;
+  const [first, ...facts] = text.split("; ");
+  const [, headline, names] = first.match(/^(.*?)(?: \((.*)\))?$/);
+  const rest = [names, ...facts].filter(Boolean).join("; ");
+  return html`${headline}${rest && html`<span class="hidden">; </span><span class="rest">${names ? rest : capital(rest)}</span>`}`;
 }
 
 /** Of one pool its own sentence; of several, that of the worst. The others are listed below. */
 function sentenceOf(pools) {
-  const troubled = pools.filter((pool) => pool.state !== "up");
-  if (troubled.length === 0) return pools.length === 1 ? pools[0].sentence : `UP: ${pools.length === 2 ? "both" : `all ${pools.length}`} pools are well`;
-  return troubled.find((pool) => pool.state === worst(pools)).sentence;
+  const worstPool = worstOf(pools);
+  if (worstPool || pools.length === 1) return (worstPool ?? pools[0]).sentence;
+  return `UP: ${pools.length === 2 ? "both" : `all ${pools.length}`} pools are well`;
 }
+
+/** The first of those in the worst state; undefined where all are up. */
+const worstOf = (pools) => pools.find((pool) => pool.state !== "up" && pool.state === worst(pools));
 
 function Attention({ store, pools, now }) {
   const { problems = [], readiness } = store.about;
@@ -40,7 +45,7 @@ function Attention({ store, pools, now }) {
     ...(readiness && readiness !== "ready" ? [html`<li key="readiness">The proxy is not ready: ${readiness}.</li>`] : []),
     ...problems.map((problem) => html`<li key=${problem}>${problem}</li>`),
     ...pools.filter(isUrgent).map((pool) => pendingItem(pool, now)),
-    ...(pools.length > 1 ? pools.filter((pool) => pool.state !== "up" && !isUrgent(pool)).map(troubledItem) : []),
+    ...pools.filter((pool) => pool.state !== "up" && !isUrgent(pool) && pool !== worstOf(pools)).map(troubledItem),
   ];
   if (items.length === 0) return null;
   return html`<ul class="attention" role="list">${items}</ul>`;

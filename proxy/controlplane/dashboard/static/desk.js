@@ -2,7 +2,7 @@
 
 import { failback, failover, setState } from "./api.js";
 import { html } from "./view.js";
-import { isOut, why } from "./states.js";
+import { isOut, spoken, why } from "./states.js";
 
 const DOING = { ready: "serves again", drain: "takes nothing new", maint: "is out for maintenance" };
 
@@ -53,7 +53,7 @@ export function makeDesk({ store, ask, tell }) {
       const { to, cause, evidence } = pool.pending;
       ask({
         title: `Approve the ${cause} of ${pool.name} to ${to}?`,
-        text: html`<p>${evidence ? `The reason: ${evidence}. ` : ""}New requests go to <b>${to}</b> from the next one on.</p>`,
+        text: html`<p>${evidence ? `The reason: ${spoken(evidence)}. ` : ""}New requests go to <b>${to}</b> from the next one on.</p>`,
         action: `Make ${to} the active one`,
         tone: "primary",
         act: () => switchTo(pool, null, false),

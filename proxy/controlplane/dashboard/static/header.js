@@ -10,7 +10,7 @@ const NEXT = { auto: "light", light: "dark", dark: "auto" };
 export const Header = ({ store, leave }) => html`
   <header class="top">
     <a class="skip" href="#main">Skip to the pools</a>
-    <span class="brand">failover-proxy <small>${store.about?.version ?? ""}</small></span>
+    <span class="brand">failover-proxy</span>
     <${Link} store=${store} />
     <${Theme} />
     ${leave && html`<button type="button" class="button quiet" onClick=${leave}>Sign out</button>`}

@@ -2,10 +2,10 @@
 
 import { ago, clock, day, measured, number, words } from "./format.js";
 import { Icon } from "./icons.js";
+import { spoken } from "./states.js";
 import { html, memo, useState } from "./view.js";
 
 const ICONS = {
-  backend: "standby",
   pool: "alert",
   breaker: "bolt",
   failover: "swap",
@@ -20,6 +20,7 @@ const BAD = new Set(["down", "open", "true", "damped", "ejected", "panic", "out"
 const WARN = new Set(["half_open", "half-open", "draining"]);
 const HUMAN = new Set(["drain", "maint"]);
 const GOOD = new Set(["up", "closed", "ready", "serving"]);
+const OF_TONE = { good: "check", bad: "cross", human: "person" };
 const SHOWN = 60;
 
 export function Journal({ entries, problem, pools, now }) {
@@ -61,9 +62,9 @@ const Entry = memo(
   ({ entry, isNewDay, now }) => html`
     <li class="entry ${tone(entry)}">
       ${isNewDay && html`<h3 class="day">${day(entry.time)}</h3>`}
-      <span class="mark"><${Icon} name=${ICONS[entry.kind] ?? "standby"} /></span>
+      <span class="mark"><${Icon} name=${icon(entry)} /></span>
       <div class="told">
-        <p class="sentence">${entry.sentence}</p>
+        <p class="sentence">${spoken(entry.sentence)}</p>
         <p class="when"><time datetime=${entry.time} title=${entry.time}>${clock(entry.time)}</time> · ${ago(entry.time, now)}${by(entry)}</p>
         ${entry.cost && html`<${Cost} cost=${entry.cost} />`}
         <${Evidence} entry=${entry} />
@@ -78,6 +79,9 @@ function tone(entry) {
   if (WARN.has(entry.to) || entry.kind === "failover") return "warn";
   return GOOD.has(entry.to) ? "good" : "idle";
 }
+
+/** Of a backend, what has become of it; of anything else, what it is. */
+const icon = (entry) => (entry.kind === "backend" ? OF_TONE[tone(entry)] : ICONS[entry.kind]) ?? "standby";
 
 function by(entry) {
   if (entry.who === "person") return " · by a person";

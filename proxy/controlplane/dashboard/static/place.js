@@ -2,7 +2,7 @@
 
 import { lasting } from "./format.js";
 import { Icon } from "./icons.js";
-import { isUrgent } from "./states.js";
+import { isOut, isUrgent, spoken } from "./states.js";
 import { html } from "./view.js";
 
 export function Place({ pool, now, desk }) {
@@ -11,7 +11,7 @@ export function Place({ pool, now, desk }) {
   return html`
     <div class="place">
       <dl class="lane">
-        <div class="active"><dt>Active</dt><dd>${pool.active ?? `nobody: switching to ${pool.switching_to ?? "…"}`}${pool.pinned ? html` <small>put there by hand</small>` : ""}</dd></div>
+        <div class=${isActiveOut(pool) ? "active out" : "active"}><dt>Active</dt><dd>${pool.active ?? `nobody: switching to ${pool.switching_to ?? "…"}`}${pool.pinned ? html` <small>put there by hand</small>` : ""}</dd></div>
         <div><dt>Standby</dt><dd>${others.map((backend) => backend.name).join(", ") || "none"}</dd></div>
       </dl>
       <div class="switches">
@@ -23,12 +23,15 @@ export function Place({ pool, now, desk }) {
   `;
 }
 
+/** Whether the one that should serve is out, or nobody is the one. */
+const isActiveOut = (pool) => pool.backends.filter((one) => one.name === pool.active && !isOut(one)).length === 0;
+
 const Pending = ({ pool, now, desk }) => html`
   <div class="pending ${isUrgent(pool) ? "warn" : "idle"}">
     <${Icon} name="person" />
     <p>
       <strong>${capital(pool.pending.cause)} to ${pool.pending.to} waits for your approval</strong>, ${lasting(pool.pending.since, now)} now.
-      ${pool.pending.evidence && html`<span class="evidence"> ${capital(pool.pending.evidence)}.</span>`}
+      ${pool.pending.evidence && html`<span class="evidence"> ${capital(spoken(pool.pending.evidence))}.</span>`}
     </p>
     <button type="button" class="button ${isUrgent(pool) ? "primary" : ""}" onClick=${() => desk.askApproval(pool)}>Approve …</button>
   </div>

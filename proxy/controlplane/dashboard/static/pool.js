@@ -6,7 +6,7 @@ import { number } from "./format.js";
 import { Chip, Icon } from "./icons.js";
 import { Place } from "./place.js";
 import { Regions } from "./regions.js";
-import { poolState } from "./states.js";
+import { poolState, spoken } from "./states.js";
 import { html, useState } from "./view.js";
 
 export const anchor = (name) => `pool-${encodeURIComponent(name)}`;
@@ -27,7 +27,7 @@ export function Pool({ pool, store, now, desk, isFolded }) {
           <${Icon} name="chevron" /><span class="hidden">Details of ${pool.name}</span>
         </button>
       </header>
-      <p class="sentence">${plain(pool.sentence)}</p>
+      <p class="sentence">${plain(spoken(pool.sentence))}</p>
       <div id="${id}-body" class="body" hidden=${!isOpen}>${isOpen && html`<${Body} pool=${pool} store=${store} now=${now} desk=${desk} />`}</div>
     </article>
   `;

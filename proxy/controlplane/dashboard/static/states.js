@@ -1,7 +1,7 @@
 // The words for states: an icon, a word and a tone for each. Why a backend is out and what ends it is told by the API;
 // this only puts it into words that count down. A reason that the table does not know is shown by its own name.
 
-import { secondsUntil, words } from "./format.js";
+import { clock, secondsUntil, words } from "./format.js";
 
 /** Tones: good, warm (on its way), idle (not its turn), human (a person said so), warn, bad. */
 const SERVING = { icon: "check", word: "serving", tone: "good" };
@@ -38,6 +38,13 @@ export const poolState = (pool) => POOL_STATES[pool.state] ?? { icon: "alert", w
 export function worst(pools) {
   return pools.reduce((worse, pool) => (RANK.indexOf(pool.state) > RANK.indexOf(worse) ? pool.state : worse), "up");
 }
+
+const NAMED = new RegExp(`\\b(${ORDER.filter((reason) => reason.includes("_")).join("|")})\\b`, "g");
+
+const DATE = /\d{4}-\d\d-\d\dT[\d:.]+Z/g;
+
+/** A sentence of the API with its names of reasons as words, and its dates as times of the day. */
+export const spoken = (sentence) => sentence.replace(NAMED, words).replace(DATE, clock);
 
 /** Whether a switch waits for a person while the active backend is out; a failback can wait as long as it likes. */
 export const isUrgent = (pool) => pool.pending !== null && pool.pending.cause === "failover";
