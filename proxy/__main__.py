@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("proxy.cli.status:status", "Show pools and backends, and why those that are out are out."),
     "failover": ("proxy.cli.switch:failover", "Make another backend of an active-passive pool the active one."),
     "failback": ("proxy.cli.switch:failback", "Give the place back to the first backend in line that is well."),
+    "split": ("proxy.cli.split:split", "Cut a pool off from a split, or give it its share back."),
     "journal": ("proxy.cli.journal:journal", "Show what has happened, why, and what a failover has cost."),
     "explain": ("proxy.cli.explain:explain", "Say what would become of a request, or why a backend is out."),
     "schema": ("proxy.cli.schema:schema", "Print the JSON Schema of config files, for editors."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -67,6 +68,9 @@ def _ask(caller: Caller) -> Json:
 def _lines(document: Json, ask: Ask) -> Iterator[str]:
     document = harmless(document)
     yield from (f"PROBLEM {problem}" for problem in document.get("problems", []))
+    for cut in document.get("cut_off", []):
+        text = f"CUT OFF {cut['pool']} from route {cut['route']}: {cut['evidence']}"
+        yield from textwrap.wrap(text, WIDTH, subsequent_indent="  ")
     yield from table(document["pools"], availability_lines(ask))
 
 

@@ -15,6 +15,7 @@ from proxy.config.policies import Block
 from proxy.config.sticky import Sticky
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.canary import AbortPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.fallback import Fallback
@@ -171,7 +172,7 @@ def _pool(name: str, pool: Pool, config: Config, tls: TlsSettings, keys: Keys) -
         waiting=policy(WaitingPolicy, defaults.queue, pool.queue),
         concurrency=None if pool.adaptive_concurrency is None else policy(ConcurrencyPolicy, pool.adaptive_concurrency),
         has_priorities=any(
-            route.priority is not Priority.NORMAL and (name == route.pool or name in (route.split or ()))
+            route.priority is not Priority.NORMAL and (name == route.pool or name in route.shares)
             for route in config.routes
         ),
         hedge=policy(HedgePolicy, defaults.hedge, pool.hedge),
@@ -236,6 +237,7 @@ def _route(number: int, route: Route, fallback: Fallback | None, sticky: StickyP
         match=_match(route),
         split=_split(route),
         sticky=sticky,
+        abort_on=None if route.abort_on is None else policy(AbortPolicy, route.abort_on),
         answer=_answer(route),
         strip_prefix=route.strip_prefix,
         preserve_host=route.preserve_host,
@@ -261,7 +263,7 @@ def _split(route: Route) -> tuple[tuple[str, float], ...]:
     if route.pool is not None:
         return ((route.pool, 1.0),)
     # Who has no share is left out, so that nothing can fall to him by rounding.
-    return tuple((pool, share) for pool, share in (route.split or {}).items() if share)
+    return tuple((pool, share) for pool, share in route.shares.items() if share)
 
 
 def _answer(route: Route) -> StaticAnswer | Redirect | None:

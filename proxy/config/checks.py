@@ -13,7 +13,7 @@ from proxy.config.build import address_of, policy
 from proxy.config.crowding import crowding, priority
 from proxy.config.mistakes import Finding, Path, nearest, one_of
 from proxy.config.models import Pool, Route
-from proxy.config.placing import sticky_pool, sticky_route
+from proxy.config.placing import aborting, sticky_pool, sticky_route
 from proxy.config.quantities import write_duration, write_share
 from proxy.config.reading import Reading
 from proxy.config.serving import who_serves
@@ -204,6 +204,7 @@ def _routes(reading: Reading) -> Iterator[Finding]:
         yield from _queue(reading, number, route)
         yield from priority(reading, number, route)
         yield from sticky_route(reading, number, route)
+        yield from aborting(reading, number, route)
         if route.answer is not None and route.answer.body and route.answer.status in WITHOUT_BODY:
             yield Finding(("routes", number, "answer", "body"), f"an answer {route.answer.status} has no body")
 
@@ -224,17 +225,17 @@ def _references(reading: Reading, number: int, route: Route) -> Iterator[Finding
     place: Path = ("routes", number)
     if route.pool is not None and route.pool not in pools:
         yield Finding((*place, "pool"), f"there is no pool '{route.pool}'{nearest(route.pool, pools)}")
-    for name in route.split or ():
+    for name in route.shares:
         if name not in pools:
             yield Finding((*place, "split", name), f"there is no pool '{name}'{nearest(name, pools)}", at_key=True)
-        elif len(route.split or ()) > 1 and reading.has("pools", name, "idempotency"):
+        elif len(route.shares) > 1 and reading.has("pools", name, "idempotency"):
             message = "has 'idempotency', and a split could send a repeat to another pool"
             yield Finding((*place, "split", name), message, at_key=True)
 
 
 def _split(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
     if route.split is not None and reading.is_sure("routes", number, "split"):
-        total = sum(route.split.values())
+        total = sum(route.shares.values())
         if abs(total - 1) > 1e-9:
             yield Finding(("routes", number, "split"), f"the shares add up to {write_share(total)}, not 100%")
 

@@ -69,7 +69,7 @@ def priority(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
     place: Path = ("routes", number, "priority")
     if not reading.has(*place) or route.priority is Priority.NORMAL:
         return
-    names = [route.pool] if route.pool is not None else list(route.split or ())
+    names = [route.pool] if route.pool is not None else list(route.shares)
     if not names and (reading.has("routes", number, "answer") or reading.has("routes", number, "redirect")):
         yield Finding(place, "does nothing without 'pool' or 'split'", at_key=True)
     pools = [reading.config.pools.get(name) for name in names]

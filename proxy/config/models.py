@@ -58,6 +58,7 @@ from proxy.config.policies import (
 from proxy.config.quantities import FLAG, OBJECTIVE, choice, duration_from, or_word, share, whole
 from proxy.config.secret import AnySecret
 from proxy.config.shedding import PRIORITY, AdaptiveConcurrency, RateLimit
+from proxy.config.splits import ABORT_ON, AbortOn, SplitPart
 from proxy.config.sticky import Sticky
 from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency, Queue
@@ -212,8 +213,8 @@ class Route(Block):
     match: Match = Field(default_factory=Match)
     pool: Annotated[str | None, NAME] = None
     """The pool that serves."""
-    split: dict[Name, Annotated[float, share(0, 1)]] | None = None
-    """Several pools and their shares, which add up to 100%."""
+    split: dict[Name, SplitPart] | None = Field(default_factory=lambda: None)
+    """Several pools and their shares, which add up to 100%; and, as `abort_on`, when one of them is cut off."""
     sticky: Sticky | None = Field(default_factory=lambda: None)
     """Keeps each client on one backend, and in one pool of the split; without it, the pool's."""
     answer: Answer | None = None
@@ -234,6 +235,18 @@ class Route(Block):
     """What it answers with when nothing can serve: a pool's name, or a map."""
     stale_if_error: StaleIfError | None = Field(default_factory=lambda: None)
     """Whether its last good answers are kept for such times; without it, they are not."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The pools of the split."""
+        parts = (self.split or {}).items()
+        return {name: part for name, part in parts if isinstance(part, float) and name != ABORT_ON}
+
+    @property
+    def abort_on(self) -> AbortOn | None:
+        """When one of them is cut off."""
+        part = (self.split or {}).get(ABORT_ON)
+        return part if isinstance(part, AbortOn) else None
 
 
 # The whole file

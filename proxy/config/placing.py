@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proxy.config.mistakes import Finding, Path
+from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Pool, Route
 from proxy.config.reading import Reading
+from proxy.config.splits import ABORT_ON
 from proxy.config.sticky import Sticky
 from proxy.core.balancer import OWN
 
@@ -42,8 +43,27 @@ def sticky_route(reading: Reading, number: int, route: Route) -> Iterator[Findin
         yield from _hash(reading, place, route, route.sticky)
 
 
+def aborting(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+    """Find what does not fit in `split.abort_on`, and whatever else in a split is no share."""
+    place: Path = ("routes", number, "split")
+    for name, part in (route.split or {}).items():
+        if name == ABORT_ON and isinstance(part, float):
+            yield Finding((*place, name), "is no pool: it says when a pool of this split is cut off, in a map")
+        elif name != ABORT_ON and not isinstance(part, float):
+            yield Finding((*place, name), "expected a share such as 20%, not a map")
+    policy = route.abort_on
+    if policy is None or not reading.is_sure(*place):
+        return
+    pools = [name for name, share in route.shares.items() if share]
+    if policy.pool not in pools:
+        message = f"this split has no pool '{policy.pool}'{nearest(policy.pool, pools)}"
+        yield Finding((*place, ABORT_ON, "pool"), message)
+    elif len(pools) == 1:
+        yield Finding((*place, ABORT_ON), "does nothing in a split of one pool: nobody would be left", at_key=True)
+
+
 def _left_to_pools(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
-    split = route.split or {}
+    split = route.shares
     for name in split:
         if len(split) > 1 and reading.has("pools", name, "sticky"):
             message = "has 'sticky', and a split could send its clients to another pool: say it in the route"
@@ -51,7 +71,7 @@ def _left_to_pools(reading: Reading, number: int, route: Route) -> Iterator[Find
 
 
 def _mode(reading: Reading, place: Path, route: Route) -> Iterator[Finding]:
-    names = [route.pool] if route.pool is not None else list(route.split or ())
+    names = [route.pool] if route.pool is not None else list(route.shares)
     pool = reading.config.pools.get(names[0]) if len(names) == 1 else None
     if pool is not None and pool.mode == "active-passive" and reading.is_sure("pools", names[0], "mode"):
         yield Finding(place, ONE_SERVES, at_key=True)

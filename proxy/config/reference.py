@@ -91,6 +91,7 @@ SECTIONS = (
     ("Locality", "`locality`"),
     ("Damping", "`damping`"),
     ("Sticky", "`sticky`"),
+    ("AbortOn", "`abort_on`"),
     ("BackendTls", "`tls` of a pool"),
     ("Route", "`routes`"),
     ("Match", "`match`"),

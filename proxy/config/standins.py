@@ -86,7 +86,7 @@ def _pool(reading: Reading, place: Path, route: Route, name: str | None) -> Iter
     pools = reading.document.keys("pools")
     if name not in pools:
         yield Finding(here, f"there is no pool '{name}'{nearest(name, pools)}")
-    elif name == route.pool or list(route.split or ()) == [name]:
+    elif name == route.pool or list(route.shares) == [name]:
         yield Finding(here, f"'{name}' is the pool of this route: it can't stand in for itself")
     elif reading.has("pools", name, "idempotency"):
         yield Finding(

@@ -26,7 +26,7 @@ from proxy.controlplane.listeners.sockets import BoundListener, bind_admin, bind
 from proxy.controlplane.notify import Notifier
 from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.pools.change import Change
-from proxy.controlplane.pools.memory import Memory, recall
+from proxy.controlplane.pools.memory import Memory, recalled
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.switching import Switching
@@ -84,7 +84,7 @@ class Supervisor:
         self._worker = worker
         self.reloader = Reloader(self, read)
         self._loop = asyncio.get_running_loop()
-        self.registry = Registry(settings, monotonic(), recall(settings.state_dir))
+        self.registry = Registry(settings, monotonic(), *recalled(settings.state_dir, monotonic()))
         self.registry.own.note_settings(time())
         self.chronicle = Chronicle(settings)
         self.journal, self.accounting = self.chronicle.journal, self.chronicle.accounting
@@ -93,7 +93,7 @@ class Supervisor:
         self._rounds, self._consequences = Rounds(self), Consequences(self)
         self.switching = Switching(self.registry, self.carry_out)
         self.notifier = Notifier(os.environ)
-        self.memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends)
+        self.memory = Memory(settings.state_dir, lambda: self.registry.snapshot().backends, self.registry.cuts)
         self._keeper = Keeper(self.registry.take_keys)
         self.recorder = self.chronicle.recorder(self.registry, self.problems)
         self._admin = Admin(self, settings.admin, Dates())

@@ -62,6 +62,8 @@ class Snapshot:
     """By pool and backend name."""
     routes_version: int = 0
     """Of the Routes that came before in RouteParts and are not in `settings`; 0 where they are in `settings`."""
+    cuts: dict[str, str] = field(default_factory=dict)
+    """Pools that are cut off from a split, by the Route's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
+from proxy.core.canary import AbortPolicy
 from proxy.core.concurrency import ConcurrencyPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.fallback import Fallback
@@ -278,6 +279,8 @@ class RouteSettings:
     rate_limit: RatePolicy | None = None
     sticky: StickyPolicy | None = None
     """None: each request goes where there is room."""
+    abort_on: AbortPolicy | None = None
+    """When a Pool is cut off from the split; None: when a person says so."""
 
 
 @dataclass(frozen=True, slots=True)

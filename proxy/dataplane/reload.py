@@ -6,7 +6,7 @@ requests that are under way go on with what they began with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from proxy.core.breaker import Transition
 from proxy.core.counts import SharedCounts
@@ -99,6 +99,12 @@ def make_ready(router: Router, pools: Pools) -> list[Rewrite | None]:
             owners = (backend.key for name, _ in route.settings.split for backend in pools[name].backends)
             route.stickiness = Stickiness(policy, owners)
     return [rewrite(route.settings, pools) for route in router.routes]
+
+
+def cut_off(router: Router, cuts: Mapping[str, str]) -> None:
+    """Pools that get nothing of a split now, by Route."""
+    for route in router.choosing:
+        route.split.cut_off = cuts.get(route.name, "")
 
 
 def rewrite(route: RouteSettings, pools: Pools) -> Rewrite | None:

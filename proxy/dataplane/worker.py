@@ -58,7 +58,7 @@ from proxy.dataplane.handed import Handed, Pairs
 from proxy.dataplane.orphan import Heir, Orphan
 from proxy.dataplane.own_code import follow_own_code
 from proxy.dataplane.recording import Recorder, recorder_of
-from proxy.dataplane.reload import Routes, follow, make_ready
+from proxy.dataplane.reload import Routes, cut_off, follow, make_ready
 from proxy.dataplane.reporting import forget_gone, report_of
 from proxy.dataplane.spans import SpanExport, follow_spans
 from proxy.dataplane.stats import Stats
@@ -198,6 +198,7 @@ class Worker:
         if snapshot.settings is not None and snapshot.settings_version > self.settings_version:
             self._configure(snapshot.settings, snapshot)
         self.snapshot_version = snapshot.version
+        cut_off(self.router, snapshot.cuts)
         now = monotonic()
         for pool in self.pools.values():
             pool.heed(snapshot.backends, now)

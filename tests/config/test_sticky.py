@@ -9,6 +9,7 @@ import pytest
 
 from proxy.config import ConfigError, loads
 from proxy.config.keys import KEPT, keep_key
+from proxy.core.canary import AbortPolicy
 from proxy.core.settings import HashOn, Settings, StickyPolicy
 from tests.config.conftest import Mistakes
 
@@ -148,6 +149,47 @@ def test_what_is_wrong_in_a_route_is_said_at_its_place(mistakes: Mistakes, route
 )
 def test_what_does_not_fit_is_said_at_its_place(mistakes: Mistakes, text: str, expected: str) -> None:
     assert [expected] == mistakes(text)
+
+
+# Cutting off
+
+
+def test_a_pool_is_cut_off_by_a_rule_in_its_split() -> None:
+    def rule(block: str) -> tuple[AbortPolicy | None, tuple[tuple[str, float], ...]]:
+        text = f"{START}{POOLS}routes: [{{split: {{app: 95%, next: 5%, abort_on: {block}}}}}]\n"
+        route = loads(text, "x", {}).routes[0]
+        return route.abort_on, route.split
+
+    split = (("app", 0.95), ("next", 0.05))
+    assert (AbortPolicy("next"), split) == rule("{pool: next}")
+    assert (AbortPolicy("next", 0.02, 10, 60.0), split) == rule(
+        "{pool: next, worse_by: 2%, min_requests: 10, window: 1m}"
+    )
+    assert None is loads(f"{START}{POOLS}routes: [{{split: {{app: 100%}}}}]\n", "x", {}).routes[0].abort_on
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("app: 95%, next: 5%, abort_on: {}", ["abort_on: 'pool' is missing"]),
+        ("app: 95%, next: 5%, abort_on: {pool: nxt}", ["abort_on.pool: this split has no pool 'nxt'; did you mean"]),
+        ("app: 100%, next: 0, abort_on: {pool: next}", ["abort_on.pool: this split has no pool 'next'"]),
+        ("app: 100%, abort_on: {pool: app}", ["abort_on: does nothing in a split of one pool: nobody would be left"]),
+        ("app: 95%, next: 5%, abort_on: 5%", ["abort_on: is no pool: it says when a pool of this split is cut off"]),
+        ("app: 100%, next: {pool: app}", ["next: expected a share such as 20%, not a map"]),
+        ("app: 95%, next: 5%, abort_on: {pool: next, worse_by: 0}", ["abort_on.worse_by: must be above 0%"]),
+        ("app: 95%, next: 5%, abort_on: {pool: next, min_requests: 0}", ["abort_on.min_requests: must be from 1"]),
+        ("app: 95%, next: 5%, abort_on: {pool: next, window: 1s}", ["abort_on.window: must be at least 2s"]),
+        ("app: 95%, next: 5%, abort_on: {pool: next, after: 1s}", ["abort_on.after: unknown key"]),
+    ],
+)
+def test_what_is_wrong_in_the_rule_is_said_at_its_place(mistakes: Mistakes, split: str, expected: list[str]) -> None:
+    found = mistakes(f"{START}{POOLS}routes: [{{split: {{{split}}}}}]\n")
+
+    assert expected == [
+        one.partition(" ")[2].removeprefix("routes[0].split.")[: len(text)]
+        for one, text in zip(found, expected, strict=True)
+    ]
 
 
 # Keys

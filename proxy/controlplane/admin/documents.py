@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from proxy.controlplane.admin.schemas import Note
+from proxy.controlplane.admin.split_documents import CutDocument
 from proxy.controlplane.pools.sentences import PoolState
 from proxy.core.breaker import BreakerState
 from proxy.core.health import HealthState
@@ -177,6 +178,7 @@ class PoolsDocument(TypedDict):
     """All Pools, and how the proxy itself stands."""
 
     pools: list[PoolDocument]
+    cut_off: Annotated[list[CutDocument], Note("Pools that are cut off from a split.")]
     readiness: str
     problems: Annotated[list[str], Note("What is wrong with the proxy itself.")]
 

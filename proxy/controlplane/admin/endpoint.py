@@ -24,6 +24,7 @@ from proxy.controlplane.admin.openapi import OpenApi
 from proxy.controlplane.admin.operations import Control, Operation, routes
 from proxy.controlplane.admin.pools import Pools
 from proxy.controlplane.admin.problems import answer_with_problems
+from proxy.controlplane.admin.splits import SplitsPage
 from proxy.controlplane.admin.unreadable import ProblemRunner
 from proxy.controlplane.admin.view import View
 from proxy.controlplane.dashboard.pages import Dashboard, wants_page
@@ -42,6 +43,7 @@ class Admin:
         parts = (
             Liveness(control),
             Pools(control, view),
+            SplitsPage(control, view),
             self._events,
             JournalPage(control.journal),
             AvailabilityPage(control.accounting),

@@ -164,8 +164,10 @@ class Pools:
 
 def pools_document(drawn: sheet.Sheet, control: Control) -> bytes:
     """A PoolsDocument as it is sent."""
-    own = json.dumps({"readiness": control.readiness(), "problems": control.problems()}).encode()
-    return b'{"pools": [%b], %b' % (b", ".join(entry.whole() for entry in drawn.values()), own[1:])
+    cuts = control.registry.cuts().items()
+    cut_off = [{"route": name, "pool": cut.pool, "evidence": cut.evidence} for name, cut in cuts]
+    own = {"cut_off": cut_off, "readiness": control.readiness(), "problems": control.problems()}
+    return b'{"pools": [%b], %b' % (b", ".join(entry.whole() for entry in drawn.values()), json.dumps(own).encode()[1:])
 
 
 def pool_of(control: Control, name: str) -> PoolRecord:

@@ -10,8 +10,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from proxy.controlplane.journal.backends import standing
+from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import PoolRecord
-from proxy.core.journal import Entry, Kind
+from proxy.controlplane.pools.splits import BY_HAND, CUT_OFF
+from proxy.core.journal import PERSON, RULE, Entry, Kind
 from proxy.core.settings import PoolSettings
 from proxy.core.tiers import Place, place_of
 
@@ -80,6 +82,16 @@ def _words(evidence: Json) -> str:
     said = f"{evidence['available']} of {evidence['total']} backends serve"
     out = ", ".join(f"{name} ({', '.join(reasons)})" for name, reasons in evidence["out"].items())
     return f"{said}; out: {out}" if out else said
+
+
+def split_changed(change: Change) -> Entry:
+    """A Pool is cut off from a split, or has its share back."""
+    route, _, cause = change.reason.removeprefix("route ").partition(": ")
+    is_cut, is_by_hand = change.after == CUT_OFF, cause == BY_HAND
+    happened = f"is cut off from the split of route {route}" if is_cut else f"has its share of route {route} back"
+    fields: Json = {"before": change.before, "after": change.after, "cause": cause, "evidence": {"route": route}}
+    who, rule = (PERSON, "") if is_by_hand else (RULE, "split.abort_on")
+    return Entry(Kind.SPLIT, f"Pool {change.pool} {happened}: {cause}.", change.pool, who=who, rule=rule, **fields)
 
 
 RULES = {PANIC: "ejection.panic_below", DOWN: "", DEGRADED: "", UP: ""}

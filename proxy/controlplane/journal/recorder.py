@@ -14,7 +14,7 @@ from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.journal import process
 from proxy.controlplane.journal.backends import EXPLAINS, TELLERS, reason_began, reason_ended, standing
 from proxy.controlplane.journal.journal import Journal
-from proxy.controlplane.journal.pools import PoolView, changes, is_switching, view_of
+from proxy.controlplane.journal.pools import PoolView, changes, is_switching, split_changed, view_of
 from proxy.controlplane.journal.switches import Switches
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import BackendRecord, PoolRecord
@@ -96,6 +96,8 @@ class Recorder:
             teller = TELLERS.get(change.subject)
             if change.subject == "extension":
                 self.journal.add(process.own_code_failed(change.before, change.after, change.reason))
+            if change.subject == "split":
+                self.journal.add(split_changed(change))
             if record is not None and teller is not None:
                 self.journal.add(teller(change, record, self._dates))
                 told = EXPLAINS.get(change.subject, frozenset())

@@ -11,9 +11,9 @@ from proxy.logs import say
 
 log = logging.getLogger("proxy.controlplane.supervisor")
 
-TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active", "share", "word"})
+TOLD = frozenset({"health", "admin", "weight", "damping", "vacancy", "active", "share", "word", "split"})
 """Subjects of Changes that are in a Snapshot."""
-ALARMING = frozenset({"down", "open", "true", "damped", "ejected", "built in"})
+ALARMING = frozenset({"down", "open", "true", "damped", "ejected", "built in", "cut off"})
 """What a Change leads to where something fails: health, Breaker, panic, degradation, damping, ejection, own code."""
 
 
@@ -23,7 +23,7 @@ class Change:
 
     subject: str
     """What changed: `health`, `breaker`, `panic`, `admin`, `weight`, `damping`, `vacancy`, `active`, `pending`,
-    `outlier`, `share`, `degraded`, `word` or `extension`."""
+    `outlier`, `share`, `degraded`, `word`, `split` or `extension`."""
     pool: str
     backend: str
     """Empty where the Pool itself changed."""

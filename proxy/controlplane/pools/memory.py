@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.controlplane.aside import aside
+from proxy.controlplane.pools.splits import Cut
 from proxy.controlplane.pools.tally import Key
 from proxy.core.health import HealthState
 from proxy.core.messages import AdminState, BackendState
@@ -32,16 +33,22 @@ AGAIN_MAX = 60.0
 
 def recall(state_dir: str) -> dict[Key, BackendState]:
     """What the last run left; nothing where there is no `state_dir`, no file, or none that can be read."""
+    return recalled(state_dir, 0.0)[0]
+
+
+def recalled(state_dir: str, now: float) -> tuple[dict[Key, BackendState], dict[str, Cut]]:
+    """The same, and which Pools were cut off from their splits: since now, for all that is known."""
     if not state_dir:
-        return {}
+        return {}, {}
     path = Path(state_dir) / FILE
     try:
         document = json.loads(path.read_bytes())
-        return {
+        backends = {
             (pool, name): _parse(one) for pool, backends in document["pools"].items() for name, one in backends.items()
         }
+        return backends, {name: _parse_cut(one, now) for name, one in document.get("cuts", {}).items()}
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         say(
             log,
@@ -50,7 +57,7 @@ def recall(state_dir: str) -> dict[Key, BackendState]:
             file=path,
             error=error,
         )
-        return {}
+        return {}, {}
 
 
 def _parse(one: dict[str, Any]) -> BackendState:
@@ -61,12 +68,25 @@ def _parse(one: dict[str, Any]) -> BackendState:
     return BackendState(AdminState(one["admin"]), HealthState(one["health"]), weight, standby=standby)
 
 
+def _parse_cut(one: dict[str, Any], now: float) -> Cut:
+    words = one["pool"], one["evidence"], one["split"]
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError(f"not a cut: {one!r}")
+    return Cut(words[0], words[1], now, words[2])
+
+
 class Memory:
     """Writes `state_dir` in the background: always the newest state, one write at a time, again if it fails."""
 
-    def __init__(self, state_dir: str, states: Callable[[], Mapping[Key, BackendState]]) -> None:
+    def __init__(
+        self,
+        state_dir: str,
+        states: Callable[[], Mapping[Key, BackendState]],
+        cuts: Callable[[], Mapping[str, Cut]] = dict,
+    ) -> None:
         self._path = Path(state_dir) / FILE if state_dir else None
         self._states = states
+        self._cuts = cuts
         self._is_stale = False
         self._writing: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -104,7 +124,7 @@ class Memory:
 
     async def _try(self, path: Path) -> str:
         """Write; what went wrong, or nothing."""
-        document = _document(self._states())
+        document = _document(self._states(), self._cuts())
         try:
             await aside(partial(_replace, path, document))
         except OSError as error:
@@ -126,14 +146,16 @@ class Memory:
         self.problem = problem
 
 
-def _document(states: Mapping[Key, BackendState]) -> str:
+def _document(states: Mapping[Key, BackendState], cuts: Mapping[str, Cut]) -> str:
     pools: dict[str, dict[str, object]] = {}
     for (pool, name), state in states.items():
         one: dict[str, object] = {"admin": state.admin, "weight": state.weight, "health": state.health}
         if state.standby:
             one["standby"] = True
         pools.setdefault(pool, {})[name] = one
-    return json.dumps({"version": 1, "pools": pools}, indent=1) + "\n"
+    kept = {name: {"pool": cut.pool, "evidence": cut.evidence, "split": cut.split} for name, cut in cuts.items()}
+    document = {"version": 1, "pools": pools} | ({"cuts": kept} if kept else {})
+    return json.dumps(document, indent=1) + "\n"
 
 
 def _replace(path: Path, document: str) -> None:

@@ -14,6 +14,7 @@ from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.governor import Told
 from proxy.controlplane.pools.own import OwnCounts
 from proxy.controlplane.pools.records import BackendRecord, BreakerView, PoolRecord
+from proxy.controlplane.pools.splits import Cut, Splits
 from proxy.controlplane.pools.staying import clients_until, lifetimes
 from proxy.controlplane.pools.tally import Key, Tally, forget_oldest
 from proxy.core.breaker import BreakerState
@@ -28,9 +29,15 @@ HEARD_WITHIN = 0.05
 
 
 class Registry:
-    """All Pools, and the versions of what workers were told. `was` is what survived a restart."""
+    """All Pools, and the versions of what workers were told. `was` and `cuts` are what survived a restart."""
 
-    def __init__(self, settings: Settings, now: float, was: Mapping[Key, BackendState] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        now: float,
+        was: Mapping[Key, BackendState] = MappingProxyType({}),
+        cuts: Mapping[str, Cut] = MappingProxyType({}),
+    ) -> None:
         self.settings = settings
         self.settings_version = 1
         self.settings_since = now
@@ -46,6 +53,7 @@ class Registry:
         """Good and bad ones of Backends that a reload has removed."""
         self._now = now
         self._lifetimes = lifetimes(settings)
+        self.splits = Splits(settings, cuts)
         self.refresh(now)
 
     def refresh(self, now: float) -> None:
@@ -71,6 +79,7 @@ class Registry:
         self._keep_probes(records)
         self.forget_gone()
         self._lifetimes = lifetimes(settings)
+        self.splits.obey(settings)
         self.version += 1
         self.settings_version += 1
         # Whatever follows is in the same Snapshot.
@@ -114,7 +123,7 @@ class Registry:
     def snapshot(self) -> Snapshot:
         """The whole state that workers act on, settings included."""
         backends = {record.key: record.state for record in self.records()}
-        return Snapshot(self.version, self.settings_version, self.settings, backends)
+        return Snapshot(self.version, self.settings_version, self.settings, backends, cuts=self.splits.told())
 
     def tick(self, now: float) -> list[Change]:
         """Time has passed: about a second."""
@@ -128,7 +137,7 @@ class Registry:
             found = pool.compare(self.tally, now, self._told())
             self.version += bool(found)
             changes += found
-        return changes
+        return changes + self._told_of(self.splits.look(self.pools, self.tally, now))
 
     def follow_places(self, now: float) -> list[Change]:
         """A moment has passed: a switch may be due."""
@@ -307,6 +316,22 @@ class Registry:
         """Make the first in line that is well the active one. Raises Refused."""
         changes = pool.governor.go_back(pool.backends, now, self._told())
         return changes + self._changed(pool.settings.name, now)
+
+    def cut(self, route: str, pool: str, now: float) -> list[Change]:
+        """Cut a Pool off from a split. Raises Refused."""
+        return self._told_of(self.splits.cut(route, pool, now))
+
+    def cuts(self) -> Mapping[str, Cut]:
+        """Pools that are cut off from a split, by Route."""
+        return self.splits.cuts
+
+    def resume(self, route: str) -> list[Change]:
+        """Give the Pool that is cut off from a split its share back. Raises Refused."""
+        return self._told_of(self.splits.resume(route))
+
+    def _told_of(self, changes: list[Change]) -> list[Change]:
+        self.version += bool(changes)
+        return changes
 
     def _changed(self, pool: str, now: float) -> list[Change]:
         self.version += 1

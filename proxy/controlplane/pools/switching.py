@@ -41,6 +41,14 @@ class Switching:
         self._carry_out(self._registry.go_back(pool, monotonic()))
         await self._until_filled(pool)
 
+    def cut(self, route: str, pool: str) -> None:
+        """Cut a Pool off from a split. Raises Refused."""
+        self._carry_out(self._registry.cut(route, pool, monotonic()))
+
+    def resume(self, route: str) -> None:
+        """Give the Pool that is cut off from a split its share back. Raises Refused."""
+        self._carry_out(self._registry.resume(route))
+
     async def _until_filled(self, pool: PoolRecord) -> None:
         """Wait for the switch; what the Pool says afterwards is the truth, also where that takes too long."""
         place = pool.governor.place

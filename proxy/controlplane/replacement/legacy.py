@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from proxy.controlplane.listeners.sockets import BoundListener
 from proxy.controlplane.pools.own import OwnCounts
 from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.pools.splits import Cut
 from proxy.controlplane.pools.tally import Key, Totals
 from proxy.core.messages import BackendState, BreakerNews, Report
 from proxy.core.settings import Settings
@@ -62,6 +63,8 @@ class Legacy:
     """Its newest entries, as lines."""
     availability: str = ""
     """The accounting, as it is kept on disk."""
+    cuts: dict[str, Cut] = field(default_factory=dict)
+    """Pools that are cut off from a split."""
     is_rehearsal: bool = False
     """Whether the reader is only to find out whether it could take over."""
 
@@ -99,6 +102,7 @@ def bequeath(registry: Registry) -> Legacy:
         reloads=dict(registry.reloads),
         own=registry.own,
         past_probes=dict(registry.past_probes),
+        cuts=dict(registry.cuts()),
     )
 
 
@@ -124,6 +128,7 @@ def inherit(registry: Registry, legacy: Legacy, now: float) -> None:
         registry.tally.take(of_predecessor(report))
     registry.reloads |= legacy.reloads
     registry.past_probes |= legacy.past_probes
+    registry.splits.remember(legacy.cuts)
     registry.own = replace(legacy.own, reloaded_at=registry.own.reloaded_at, is_last_reload_good=True)
     registry.forget_gone()
     registry.refresh(now)
