@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from proxy.logs import configure, say
+from proxy.logs import FORMAT, configure, say
 
 log = logging.getLogger("proxy.test")
 
@@ -56,6 +59,46 @@ def test_a_traceback_stays_on_the_line(lines: io.StringIO) -> None:
 
     assert 1 == lines.getvalue().count("\n")
     assert "ValueError: list.remove" in lines.getvalue()
+
+
+@pytest.fixture
+def json_lines(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    monkeypatch.setenv(FORMAT, "json")
+    configure(lines)
+    return lines
+
+
+def test_a_line_may_be_a_json_object(json_lines: io.StringIO) -> None:
+    say(log, logging.WARNING, "health changed", pool="app", seconds=0.25, count=3, path=Path("/x"))
+
+    line = json.loads(json_lines.getvalue())
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", line.pop("time"))
+    assert {
+        "level": "warning",
+        "message": "health changed",
+        "process": os.getpid(),
+        "pool": "app",
+        "seconds": 0.25,
+        "count": 3,
+        "path": "/x",
+    } == line
+
+
+def test_a_field_never_takes_the_place_of_what_each_line_has(json_lines: io.StringIO) -> None:
+    log.info("x\ny", extra={"fields": {"time": "never", "level": "none"}})
+
+    line = json.loads(json_lines.getvalue())
+    assert ("info", "none", "never", "x\ny") == (line["level"], line["level_"], line["time_"], line["message"])
+    assert 1 == json_lines.getvalue().count("\n")
+
+
+def test_a_traceback_is_a_field_in_json(json_lines: io.StringIO) -> None:
+    try:
+        [].remove("nothing")
+    except ValueError:
+        log.exception("a bug")
+
+    assert "ValueError: list.remove" in json.loads(json_lines.getvalue())["traceback"]
 
 
 def test_configuring_twice_does_not_say_everything_twice(lines: io.StringIO) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import click
+
+from proxy.logs import FORMAT, FORMATS
 
 
 @click.command()
@@ -15,7 +18,15 @@ import click
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Once ready, write the bound addresses and the process ids here, as JSON.",
 )
-def run(config: Path, addresses: Path | None) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
+    envvar=FORMAT,
+    show_envvar=True,
+    help="How the lines of the process's own log look.",
+)
+def run(config: Path, addresses: Path | None, log_format: str) -> None:
     r"""Serve what CONFIG says, until TERM or Ctrl-C.
 
     TERM lets requests finish before it ends; a second TERM ends at once.
@@ -27,4 +38,6 @@ def run(config: Path, addresses: Path | None) -> None:
     """
     from proxy.cli.serving import serve  # noqa: PLC0415 - `--help` must not wait for aiohttp and uvloop
 
+    # For the workers, and for the program that replaces this one.
+    os.environ[FORMAT] = log_format
     sys.exit(serve(config, addresses))

@@ -72,8 +72,9 @@ async def test_it_tells_where_it_serves_and_ends_by_term(start: Start, tmp_path:
 
 
 async def test_ctrl_c_ends_it_and_its_workers(start: Start, tmp_path: Path) -> None:
+    """What it logs meanwhile is JSON where that is asked for."""
     path = tmp_path / "addresses.json"
-    process = await start(CONFIG.format(workers=1), "--addresses", str(path))
+    process = await start(CONFIG.format(workers=1), "--addresses", str(path), "--log-format", "json")
     bound = await addresses(path)
 
     process.send_signal(signal.SIGINT)
@@ -81,6 +82,9 @@ async def test_ctrl_c_ends_it_and_its_workers(start: Start, tmp_path: Path) -> N
     assert 0 == await asyncio.wait_for(process.wait(), 20)
     with pytest.raises(ProcessLookupError):
         os.kill(bound["workers"]["0"], 0)
+    assert process.stderr is not None
+    said = [json.loads(line)["message"] for line in (await process.stderr.read()).splitlines()]
+    assert {"worker serves", "ready", "stopped"} <= set(said)
 
 
 async def test_a_package_of_the_same_name_in_the_current_folder_is_not_run(start: Start, tmp_path: Path) -> None:
