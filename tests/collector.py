@@ -22,6 +22,8 @@ class Collector:
         self.services: set[str] = set()
         self.news = threading.Event()
         self.refused = 0
+        self.secrets: list[str | None] = []
+        """What each message said of who sends it."""
 
     def take(self, body: bytes) -> None:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -47,6 +49,7 @@ def collecting() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = zlib.decompress(body, 31)
+            collector.secrets.append(self.headers["Authorization"])
             if collector.status == 200:
                 collector.take(body)
             else:

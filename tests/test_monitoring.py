@@ -6,13 +6,17 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from proxy.controlplane.admin.availability import availability_families
+from proxy.controlplane.admin.exposition import Family
 from proxy.controlplane.admin.metrics import metrics_page
+from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.pools.registry import Registry
 from proxy.core.settings import Address, BackendSettings, PoolSettings, Settings
 
@@ -27,11 +31,17 @@ RESULTS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_su
 VARIABLES = {"$__rate_interval": "5m", "$job": ".*", "$instance": ".*", "$pool": ".*"}
 
 
+def families() -> list[Family]:
+    """Everything that the metrics page can hold."""
+    pool = PoolSettings("app", (BackendSettings("one", Address("127.0.0.1", 9)),))
+    registry = Registry(Settings((), (pool,), ()), 0.0)
+    page = metrics_page(registry, lambda: 0, partial(availability_families, Accounting(registry.settings)))
+    return list(page.families())
+
+
 def on_the_page() -> set[str]:
     """The name of every series that the metrics page can hold."""
-    pool = PoolSettings("app", (BackendSettings("one", Address("127.0.0.1", 9)),))
-    page = metrics_page(Registry(Settings((), (pool,), ()), 0.0), lambda: 0)
-    return {family.name + suffix for family in page.families() for suffix in RESULTS[family.kind]}
+    return {family.name + suffix for family in families() for suffix in RESULTS[family.kind]}
 
 
 def recorded() -> set[str]:
@@ -114,6 +124,28 @@ def test_prometheus_reads_the_rules() -> None:
 
     assert ["rules.yml"] == config["rule_files"]
     assert "./deploy/prometheus/rules.yml:/etc/prometheus/rules.yml:ro" in mounts
+
+
+# The table of metrics
+
+
+def test_the_documentation_has_a_row_for_each_metric() -> None:
+    """As the page has it: name, kind, labels and text. What the process itself is measured by is the library's matter."""
+    ours = [family for family in families() if family.name.startswith("failover_")]
+    rows = [
+        f"| `{one.name}{'_total' if one.kind == 'counter' else ''}` | {one.kind} | "
+        f"{', '.join(f'`{label}`' for label in one.labels)} | {one.text} |"
+        for one in sorted(ours, key=lambda family: family.name)
+    ]
+    told = re.findall(r"^\| `failover_.*$", (ROOT / "docs/observability.md").read_text(), re.MULTILINE)
+
+    assert rows == told
+
+
+def test_every_alert_is_in_the_documentation() -> None:
+    text = (ROOT / "docs/observability.md").read_text()
+
+    assert [] == [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in text]
 
 
 # The dashboard

@@ -134,6 +134,8 @@ def page(registry: Registry) -> Read:
         ("failover_pool_backends", {"pool": "app"}, 2),
         ("failover_pool_available_backends", {"pool": "app"}, 2),
         ("failover_pool_on_standby", {"pool": "app"}, 0),
+        ("failover_pool_state", {"pool": "app", "state": "panic"}, 1),
+        ("failover_pool_state", {"pool": "app", "state": "up"}, 0),
         ("failover_pool_switch_pending", {"pool": "app"}, 0),
         ("failover_pool_degraded", {"pool": "app"}, 0),
         ("failover_config_last_reload_successful", {}, 1),

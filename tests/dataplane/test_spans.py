@@ -101,6 +101,16 @@ def test_what_the_collector_does_not_take_is_told(collector: Collector) -> None:
     assert "the collector did not take them" == OtlpExporter(TracingPolicy(export=collector.url)).export([entry()])
 
 
+def test_a_collector_that_wants_a_token_gets_it_from_the_environment(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20t")
+
+    OtlpExporter(TracingPolicy(export=collector.url)).export([entry()])
+
+    assert ["Bearer t"] == collector.secrets
+
+
 def test_what_is_no_request_of_a_trace_has_no_span(collector: Collector) -> None:
     refused = entry()._replace(request=None, record=Record(0.0))
     headless = entry()._replace(request=None)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from proxy.controlplane.admin.exposition import Family, Row
 from proxy.controlplane.pools.registry import Registry
+from proxy.controlplane.pools.sentences import PoolState, state_of
 from proxy.core.breaker import BreakerState
 from proxy.core.model import Unavailable
 
@@ -24,10 +25,14 @@ def _pools(registry: Registry) -> Iterator[Family]:
     yield _gauge("pool_backends", "Backends of a Pool.", POOL, [((name,), len(pool.backends)) for name, pool in pools])
     available = [((name,), pool.available) for name, pool in pools]
     yield _gauge("pool_available_backends", "Backends of a Pool that serve.", POOL, available)
+    states = [((name, state.value), state_of(pool) is state) for name, pool in pools for state in PoolState]
+    yield _gauge("pool_state", "1 for the state of a Pool.", (*POOL, "state"), states)
     standby = [((name,), pool.is_on_standby) for name, pool in pools]
     yield _gauge("pool_on_standby", "1 while a Backend serves that should stand by.", POOL, standby)
     pending = [((name,), pool.is_switch_pending) for name, pool in pools]
     yield _gauge("pool_switch_pending", "1 while a switch waits for a person's approval.", POOL, pending)
+    objectives = [((name,), pool.settings.slo) for name, pool in pools if pool.settings.slo is not None]
+    yield _gauge("slo_objective_ratio", "What a Pool is to keep, where its config says so.", POOL, objectives)
     degraded = [((name,), bool(pool.governor.degraded)) for name, pool in pools]
     text = "1 while most Backends do badly alike: no one of them is to blame."
     yield _gauge("pool_degraded", text, POOL, degraded)
