@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from proxy.core.balancer import hashed
 from proxy.core.breaker import BreakerState
 from proxy.core.dispatch import Attempt, Dispatch, Refuse, Wait
 from proxy.core.headers import forgeable, is_loop, remove_forged
@@ -22,7 +23,9 @@ from proxy.core.model import Unavailable
 from proxy.core.pool import Pool
 from proxy.core.routing import Route, Router, last_hop, mismatch
 from proxy.core.settings import PoolSettings, Settings
-from proxy.core.waiting import Priority
+from proxy.core.splitting import Split, is_passed_over
+from proxy.core.staying import stays
+from proxy.core.sticky import Bond, Stickiness
 from proxy.errors import ErrorKind, RequestError
 
 DRAWS = 200
@@ -63,6 +66,8 @@ class Choice:
     unless it is a trial."""
     reasons: Mapping[str, Sequence[Unavailable]]
     """Why each Backend gets no new request; empty for those that may."""
+    is_kept: bool = False
+    """Whether a cookie of the client says that it belongs there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,10 @@ class World:
     known: Mapping[Key, Known]
     now: float
     rng: random.Random
+    wall: float = 0.0
+    """Unix time, for cookies."""
+    cuts: Mapping[str, str] = field(default_factory=dict)
+    """Pools that are cut off, by Route."""
 
     def explain(self, head: bytes, client: str = "") -> Explanation:
         """What would become of the request with this head, from a client at this address."""
@@ -111,22 +120,61 @@ class World:
     def _choices(self, route: Route, request: RequestHead) -> tuple[Choice, ...]:
         if route.settings.answer is not None:
             return ()
-        pools = {one.name: one for one in self.settings.pools}
-        priority = route.settings.priority
-        return tuple(self._choose(pools[name], share, request, priority) for name, share in route.settings.split)
+        known = {one.name: one for one in self.settings.pools}
+        pools = {name: dry_pool(known[name], self.known, self.now) for name, _ in route.settings.split}
+        bond, seed = self._bond(route, request, pools)
+        owner = None if bond is None else bond.owner
+        shares = self._shares(route, pools, seed, owner)
+        return tuple(self._choose(pools[name], share, request, route, owner) for name, share in shares.items())
 
-    def _choose(self, settings: PoolSettings, share: float, request: RequestHead, priority: Priority) -> Choice:
+    def _bond(self, route: Route, request: RequestHead, pools: Mapping[str, Pool]) -> tuple[Bond | None, int | None]:
+        """What the client's cookie says, and what decides for it in a split; None: each request is drawn for."""
+        policy = route.settings.sticky
+        if policy is None:
+            return None, None
+        if not policy.cookie:
+            hash_on = policy.hash_on
+            seed = None if hash_on is None else hashed(request.balance_key(hash_on.source, hash_on.name))
+            return None, seed
+        owners = [backend.key for pool in pools.values() for backend in pool.backends]
+        bond = Stickiness(policy, owners).take(request, self.wall)
+        return bond, None if bond is None else bond.seed
+
+    def _shares(self, route: Route, pools: Mapping[str, Pool], seed: int | None, owner: Key | None) -> dict[str, float]:
+        """Of such requests, how many come to each Pool; one in which nobody serves is passed over."""
+        split = Split(route.settings.split)
+        split.cut_off = self.cuts.get(route.name, "")
+
+        def is_out(name: str) -> bool:
+            pool = pools[name]
+            if not is_passed_over(pool, self.now):
+                return False
+            return owner is None or owner[0] != name or not stays(pool, pool.by_name[owner[1]], self.now)
+
+        if seed is not None:
+            taken = split.of_client(seed, is_out)
+            return {name: float(name == taken) for name in pools}
+        left = [(name, share) for name, share in split.shares if name != split.cut_off]
+        serving = [one for one in left if not is_out(one[0])] or left
+        whole = sum(share for _, share in serving)
+        return {name: dict(serving).get(name, 0.0) / whole for name in pools}
+
+    def _choose(self, pool: Pool, share: float, request: RequestHead, route: Route, owner: Key | None) -> Choice:
         now, rng = self.now, self.rng
-        pool = dry_pool(settings, self.known, now)
         reasons = {backend.name: pool.reasons(backend, now) for backend in pool.backends}
         drawn = [pool.pick(request, now, rng) for _ in range(DRAWS)]
         counted = Counter(backend.name for backend in drawn if backend is not None)
         chances = {name: count / DRAWS for name, count in counted.most_common()}
         dispatch = Dispatch(pool, request, rng)
-        dispatch.priority = priority
+        dispatch.priority = route.settings.priority
+        if owner is not None and owner[0] == pool.name:
+            dispatch.owner = pool.by_name[owner[1]]
         decision = dispatch.start(now)
         assert isinstance(decision, Attempt | Wait | Refuse)
-        return Choice(pool, share, decision, chances, reasons)
+        is_kept = isinstance(decision, Attempt) and decision.backend is dispatch.owner
+        if is_kept and isinstance(decision, Attempt):
+            chances = {decision.backend.name: 1.0}
+        return Choice(pool, share, decision, chances, reasons, is_kept)
 
 
 def find_route(settings: Settings, router: Router, request: RequestHead) -> Route:

@@ -48,9 +48,11 @@ class Stream:
         return event
 
     async def ends(self) -> bool:
-        """Whether nothing but comments comes any more, and the answer is whole."""
+        """Whether the answer comes to its end, whole, whatever is said before."""
         async with asyncio.timeout(20):
-            return not [line async for line in self.answer.content if line.startswith(b"data")]
+            while await self.answer.content.readany():
+                pass
+        return self.answer.content.at_eof() and self.answer.content.exception() is None
 
 
 @pytest.fixture

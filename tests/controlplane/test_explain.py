@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,10 @@ from proxy.core.settings import (
     RouteSettings,
     StaticAnswer,
     StatusOfWrites,
+    StickyPolicy,
 )
+from proxy.core.splitting import Split
+from proxy.core.sticky import Seal
 from tests.controlplane.conftest import Api, OpenApi
 
 NOWHERE = Address("127.0.0.1", 9)
@@ -122,6 +126,23 @@ async def test_a_split_tells_what_each_pool_would_do(api: Api) -> None:
         "GET /canary takes route canary, which splits: 0.75 to app: it goes to red; "
         "0.25 to payments: it goes to primary"
     ) == told["sentence"]
+
+
+async def test_a_client_with_a_cookie_of_ours_goes_where_it_belongs_and_no_key_is_told(open_api: OpenApi) -> None:
+    sticky = StickyPolicy(cookie="node", keys=(b"s3cret-" * 5,))
+    route = RouteSettings("split", split=(("app", 0.5), ("payments", 0.5)), sticky=sticky)
+    api = await open_api(pools=(APP, PAY), routes=(route,))
+    seal = Seal(sticky.keys[0], b"node")
+    seed = next(seed for seed in range(50) if Split(route.split).of_client(seed, lambda _: False) == "app")
+    value = seal.write(int(time.time()) + 60, seed, seal.identity(("app", "green"))).decode()
+
+    told = await explained(api, url="/", header=f"Cookie: node={value}")
+
+    assert ("GET / takes route split to pool app: it goes to green, where its cookie says that it belongs") == told[
+        "sentence"
+    ]
+    assert ([1.0, 0.0], True) == ([one["share"] for one in told["choices"]], told["choices"][0]["kept"])
+    assert "s3cret" not in str(told)
 
 
 async def test_all_reasons_of_who_is_out_are_told(api: Api) -> None:

@@ -25,6 +25,7 @@ from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.controlplane.conftest import Api, OpenApi
 
 ROOT = Path(__file__).resolve().parents[2]
+NOT_OURS = {"NO_COLOR", "FAILOVER_PROXY_ADMIN", "COLUMNS", "LINES"}
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -33,7 +34,7 @@ def address(api: Api) -> str:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FAILOVER_PROXY_ADMIN"}}
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     return kept | {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | changes
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from proxy.core.breaker import BreakerState
 from proxy.core.dispatch import Attempt, Refuse, Wait
-from proxy.core.explanation import EARLIER_SHOWN, Known, World, dry_pool
+from proxy.core.explanation import EARLIER_SHOWN, Explanation, Known, World, dry_pool
+from proxy.core.messages import BackendState
 from proxy.core.model import Unavailable
 from proxy.core.routing import Router
 from proxy.core.settings import (
@@ -21,10 +23,13 @@ from proxy.core.settings import (
     RouteSettings,
     Settings,
     StaticAnswer,
+    StickyPolicy,
 )
+from proxy.core.splitting import Split, is_passed_over
+from proxy.core.sticky import Seal
 from proxy.core.tls import ClientAuth, ListenerTls
 from proxy.core.waiting import Priority
-from tests.core.pools import DOWN, MAINT, members
+from tests.core.pools import DOWN, DRAIN, MAINT, members
 
 APP = PoolSettings("app", members(3), balance="round_robin")
 ALL = RouteSettings("all", split=(("app", 1.0),))
@@ -112,6 +117,107 @@ def test_a_split_has_a_choice_for_each_pool() -> None:
     found = world(split, pools=(APP, other)).explain(head())
 
     assert [("app", 0.95), ("canary", 0.05)] == [(one.pool.name, one.share) for one in found.choices]
+
+
+# Sticky clients and splits
+
+CANARY = replace(APP, name="canary")
+STICKY = StickyPolicy(cookie="node", keys=(b"k" * 32,), ttl=3600.0)
+SPLIT = RouteSettings("split", split=(("app", 0.75), ("canary", 0.25)))
+OUT = {("canary", name): Known(MAINT) for name in ("b0", "b1", "b2")}
+
+
+def splitting(route: RouteSettings, known: dict[tuple[str, str], Known] | None = None, **changes: object) -> World:
+    return replace(world(route, pools=(APP, CANARY)), known=known or {}, wall=1000.0, **changes)
+
+
+def cookie(owner: tuple[str, str], expires: int = 2000, seed: int = 7) -> str:
+    seal = Seal(STICKY.keys[0], b"node")
+    return f"Cookie: node={seal.write(expires, seed, seal.identity(owner)).decode()}"
+
+
+def shares_of(found: Explanation) -> dict[str, float]:
+    return {one.pool.name: one.share for one in found.choices}
+
+
+def test_a_pool_of_a_split_in_which_nobody_serves_is_passed_over() -> None:
+    assert {"app": 1.0, "canary": 0.0} == shares_of(splitting(SPLIT, OUT).explain(head()))
+
+
+def test_a_pool_that_is_cut_off_gets_nothing() -> None:
+    assert {"app": 1.0, "canary": 0.0} == shares_of(splitting(SPLIT, cuts={"split": "canary"}).explain(head()))
+
+
+def test_where_no_pool_of_a_split_serves_the_shares_stay() -> None:
+    out = OUT | {("app", name): Known(MAINT) for name in names()}
+
+    assert {"app": 0.75, "canary": 0.25} == shares_of(splitting(SPLIT, out).explain(head()))
+
+
+@pytest.mark.parametrize("known", [{}, OUT])
+def test_the_shares_are_those_by_which_a_split_draws(known: dict[tuple[str, str], Known]) -> None:
+    asked = splitting(SPLIT, known)
+    told = shares_of(asked.explain(head()))
+    pools = {one.name: dry_pool(one, asked.known, 100.0) for one in (APP, CANARY)}
+    rng = random.Random(3)
+    drawn = Counter(
+        Split(SPLIT.split).at_random(rng, lambda name: is_passed_over(pools[name], 100.0)) for _ in range(4000)
+    )
+
+    assert told == pytest.approx({name: drawn[name] / 4000 for name in told}, abs=0.03)
+
+
+def test_a_client_whose_cookie_names_its_backend_goes_there() -> None:
+    route = replace(SPLIT, sticky=STICKY)
+    found = splitting(route).explain(head("GET", "/", cookie(("canary", "b1"))))
+    taken = max(found.choices, key=lambda one: one.share)
+
+    seeds = [seed for seed in range(50) if Split(SPLIT.split).of_client(seed, lambda _: False) == "canary"]
+    kept = splitting(route).explain(head("GET", "/", cookie(("canary", "b1"), seed=seeds[0]))).choices[1]
+    assert (1.0, True, "b1", {"b1": 1.0}) == (kept.share, kept.is_kept, kept.decision.backend.name, kept.chances)
+    assert 1.0 == taken.share
+
+
+@pytest.mark.parametrize("line", [cookie(("app", "b1"), expires=999), "Cookie: node=forged", "A: b"])
+def test_a_cookie_that_is_over_or_forged_counts_for_nothing(line: str) -> None:
+    route = replace(ALL, sticky=STICKY)
+    (choice,) = splitting(route).explain(head("GET", "/", line)).choices
+
+    assert (False, 3) == (choice.is_kept, len(choice.chances))
+
+
+@pytest.mark.parametrize(("state", "is_kept"), [(DRAIN, True), (MAINT, False)])
+def test_an_owner_that_drains_keeps_its_clients_and_one_that_is_out_does_not(
+    state: BackendState, *, is_kept: bool
+) -> None:
+    route = replace(ALL, sticky=STICKY)
+    known = {("app", "b1"): Known(state)}
+    (choice,) = splitting(route, known).explain(head("GET", "/", cookie(("app", "b1")))).choices
+
+    assert is_kept is choice.is_kept
+
+
+def test_a_client_that_a_pool_keeps_while_it_drains_is_not_passed_over() -> None:
+    drained = {("canary", name): Known(DRAIN) for name in names()}
+    seeds = [seed for seed in range(50) if Split(SPLIT.split).of_client(seed, lambda _: False) == "canary"]
+    route = replace(SPLIT, sticky=STICKY)
+    own, other = (
+        splitting(route, drained).explain(head("GET", "/", cookie(owner, seed=seeds[0])))
+        for owner in (("canary", "b1"), ("app", "b1"))
+    )
+
+    assert ({"app": 0.0, "canary": 1.0}, {"app": 1.0, "canary": 0.0}) == (shares_of(own), shares_of(other))
+
+
+def test_a_hash_keeps_a_client_in_its_pool_of_a_split() -> None:
+    route = replace(SPLIT, sticky=StickyPolicy(hash_on=HashOn("header", "X-User")))
+    found = {user: shares_of(splitting(route).explain(head("GET", "/", f"X-User: {user}"))) for user in range(40)}
+
+    assert {1.0} == {max(shares.values()) for shares in found.values()}
+    assert {"app", "canary"} == {name for shares in found.values() for name, share in shares.items() if share}
+
+
+# Breakers
 
 
 def test_who_is_due_for_a_trial_gets_it_from_a_request_that_may_be_repeated() -> None:

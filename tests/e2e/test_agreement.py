@@ -63,13 +63,14 @@ async def until_told_out(told: asyncio.Queue[tuple[str, object]], name: str) -> 
 
 
 async def kill_and_ask(rig: Rig, proxy: Proxy, told: asyncio.Queue[tuple[str, object]], name: str) -> float:
-    """Seconds from the kill until the API, the metrics, `explain` and `status` have said the same."""
+    """Seconds from the kill until the API, the metrics, the journal, `explain` and `status` have said the same."""
     await rig.kill(name)
     killed_at = now()
     await until_told_out(told, name)
-    backend, samples, why, printed = await asyncio.gather(
+    backend, samples, journal, why, printed = await asyncio.gather(
         proxy.admin.backend(name),
         proxy.admin.samples(),
+        proxy.admin.get(f"/v1/journal?backend={name}&kind=backend"),
         proxy.admin.get(f"/v1/explain?backend=app/{name}"),
         status(proxy),
     )
@@ -83,6 +84,7 @@ async def kill_and_ask(rig: Rig, proxy: Proxy, told: asyncio.Queue[tuple[str, ob
         if sample.name == "failover_backend_unavailable"
         and (sample.labels["backend"], sample.labels["reason"]) == (name, "failed_probes")
     )
+    assert any(entry["to"] == "down" and REFUSED in entry["sentence"] for entry in journal["entries"])
     assert cause in why["sentence"]
     assert f"failed_probes: {cause}" in printed
     return took

@@ -351,6 +351,7 @@ class ChoiceDocument(TypedDict):
     pool_sentence: str | None
     sentence: str
     picked: Annotated[str | None, Note("The backend that it would go to, one of those with a chance.")]
+    kept: Annotated[bool, Note("Whether a cookie of the client says that it belongs there.")]
     trial: bool
     refused: RefusalDocument | None
     panic: bool

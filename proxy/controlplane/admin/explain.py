@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -101,7 +102,8 @@ class Explain:
         async with self._turn:
             if self._router[0] is not settings.routes:
                 self._router = (settings.routes, await asyncio.to_thread(Router, settings.routes))
-            world = World(settings, self._router[1], known, now, random.Random())  # noqa: S311 - as the Balancers draw
+            rng = random.Random()  # noqa: S311 - as the Balancers draw
+            world = World(settings, self._router[1], known, now, rng, time.time())
             found = await asyncio.to_thread(world.explain, head, client)
         return self._document(found, head.partition(b" ")[0])
 
@@ -132,6 +134,7 @@ class Explain:
             "pool_sentence": None if record is None else pool_sentence(record, self._control.registry.tally),
             "sentence": _fate(choice),
             "picked": picked,
+            "kept": choice.is_kept,
             "trial": isinstance(decision, Attempt) and decision.ticket.is_trial,
             "refused": _refusal(decision) if isinstance(decision, Refuse) else None,
             "panic": choice.pool.panic,
@@ -210,9 +213,10 @@ def _sentence(found: Explanation, choices: list[ChoiceDocument]) -> str:
         what = "is told what became of a write" if isinstance(own, StatusOfWrites) else f"is answered {own.status}"
         return f"takes route {name} and {what}" + (f", to {own.to}" if isinstance(own, Redirect) else "")
     instead = "" if found.route.fallback is None else "; if nobody can serve, the route's fallback stands in"
-    if len(choices) == 1:
-        return f"takes route {name} to pool {choices[0]['pool']}: {choices[0]['sentence']}{instead}"
-    fates = "; ".join(f"{one['share']:.4g} to {one['pool']}: {one['sentence']}" for one in choices)
+    taken = [one for one in choices if one["share"]]
+    if len(taken) == 1:
+        return f"takes route {name} to pool {taken[0]['pool']}: {taken[0]['sentence']}{instead}"
+    fates = "; ".join(f"{one['share']:.4g} to {one['pool']}: {one['sentence']}" for one in taken)
     return f"takes route {name}, which splits: {fates}{instead}"
 
 
@@ -223,6 +227,8 @@ def _fate(choice: Choice) -> str:
         panic = ", in panic" if pool.panic else ""
         if decision.ticket.is_trial:
             return f"it goes to {decision.backend.name} as a trial, and elsewhere if that fails{panic}"
+        if choice.is_kept:
+            return f"it goes to {decision.backend.name}, where its cookie says that it belongs{panic}"
         if len(choice.chances) == 1:
             return f"it goes to {decision.backend.name}{panic}"
         shown_ones = list(choice.chances.items())[:NAMES_SHOWN]
