@@ -312,14 +312,15 @@ class Dispatch:
     def hedge(self, now: float) -> Attempt | HedgeResult:
         """Ask another Backend as well. It comes last of all: only where there is room, and the budget allows it."""
         pool, first = self._pool, self.attempt
-        if first is None or first.ticket.is_trial or self.attempts > 1 or pool.outage_began() is not None:
+        # What belongs to an owner may mean nothing to another.
+        if first is None or first.ticket.is_trial or self.attempts > 1 or self.owner is not None:
             return HedgeResult.NOBODY
         if pool.gate is not None:
             pool.look_around(now)
             if not pool.gate.admits(Priority.LOW):
                 return HedgeResult.NOBODY
         other = pool.pick(self._request, now, self._rng, (first.backend,))
-        if other is None or pool.panic or pool.settings.retries.attempts < 2:
+        if other is None or pool.panic or pool.outage_began() is not None or pool.settings.retries.attempts < 2:
             return HedgeResult.NOBODY
         if not pool.budget.withdraw(now):
             return HedgeResult.NO_BUDGET

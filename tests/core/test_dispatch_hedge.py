@@ -173,6 +173,15 @@ def test_a_retry_is_not_hedged() -> None:
     assert HedgeResult.NOBODY is dispatch.hedge(0.2)
 
 
+def test_what_belongs_to_an_owner_is_not_hedged() -> None:
+    pool = make_pool(2, hedge=HEDGE)
+    dispatch = make_dispatch(pool)
+    dispatch.owner = pool.backends[0]
+    dispatch.start(0.0)
+
+    assert HedgeResult.NOBODY is dispatch.hedge(0.1)
+
+
 def test_nobody_to_hedge_is_nobody() -> None:
     assert HedgeResult.NOBODY is make_dispatch(make_pool(2, hedge=HEDGE)).hedge(0.0)
 

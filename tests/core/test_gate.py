@@ -306,6 +306,15 @@ def test_who_was_called_and_finds_another_worker_quicker_waits_on() -> None:
     assert "b0" == attempt(dispatch.resume(0.2)).backend.name
 
 
+def test_what_was_told_is_not_told_twice() -> None:
+    one, other = two_workers(3)
+    begin(one)
+    one.backends[0].tell()
+    other.look_around(0.1)
+
+    assert 1 == other.backends[0].elsewhere
+
+
 def test_a_limit_that_is_taken_away_leaves_nothing_in_the_others_sight() -> None:
     one, other = two_workers(2)
     begin(one)
