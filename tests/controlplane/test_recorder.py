@@ -295,6 +295,22 @@ def test_spill_over_to_other_regions_names_them(make: Make) -> None:
     ]
 
 
+def test_a_pool_under_load_is_not_told_at_every_turn(make: Make) -> None:
+    """Who is full serves as hard as it may; that others help out is told once it lasts."""
+    backends = [BackendSettings(f"b{number}", Address("h", number), tier=1 + number) for number in range(2)]
+    book = Book(make.settings(pools=(pool(*backends),)))
+    first, second = book.registry.pools["app"].backends.values()
+    for second_passed in range(4):
+        first.vetoes = {Unavailable.FULL: 0.0} if second_passed % 2 else {}
+        second.vetoes = {Unavailable.FULL: 0.0} if second_passed % 2 else {Unavailable.STANDBY: 0.0}
+        book.recorder.tick(float(second_passed))
+    early = book.told()
+    book.recorder.tick(3.0 + FULL_FOR)
+
+    assert [] == early
+    assert [("tier 1", "tier 1 and tier 2")] == [(one["from"], one["to"]) for one in book.told(kind="pool")]
+
+
 # Switches
 
 

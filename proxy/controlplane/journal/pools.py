@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 from proxy.controlplane.journal.backends import standing
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import PoolRecord
+from proxy.controlplane.pools.sentences import PoolState, out_of, state_of
 from proxy.controlplane.pools.splits import BY_HAND, CUT_OFF
 from proxy.core.journal import PERSON, RULE, Entry, Kind
+from proxy.core.model import Unavailable
 from proxy.core.settings import PoolSettings
 from proxy.core.tiers import Place, place_of
 
-UP, DEGRADED, DOWN, PANIC = "up", "degraded", "down", "panic"
+FULL = frozenset({Unavailable.FULL})
 NAMES_SHOWN = 10
 """Of Backends that are out, at most so many are evidence."""
 
@@ -27,7 +29,7 @@ Json = dict[str, Any]
 class PoolView(NamedTuple):
     """What is told of a Pool, and remembered."""
 
-    state: str
+    state: PoolState
     degraded: str
     """What is wrong with most of its Backends alike; empty if nothing is."""
     places: tuple[Place, ...]
@@ -35,20 +37,17 @@ class PoolView(NamedTuple):
 
 
 def view_of(pool: PoolRecord) -> PoolView:
-    """What a Pool is now."""
-    degraded = pool.governor.degraded
-    serving = {place_of(pool.settings, one.settings) for one in pool.backends.values() if not one.reasons}
-    return PoolView(state_of(pool), degraded, tuple(sorted(serving)))
+    """What a Pool is now. A Backend that is merely full serves as hard as it may."""
+    serving = {place_of(pool.settings, one.settings) for one in pool.backends.values() if FULL.issuperset(one.reasons)}
+    state = state_of(pool)
+    if state is PoolState.DOWN and serving:
+        state = PoolState.DEGRADED if out_of(pool) else PoolState.UP
+    return PoolView(state, pool.governor.degraded, tuple(sorted(serving)))
 
 
-def state_of(pool: PoolRecord) -> str:
-    """`up`, or the worst that can be said of it."""
-    if pool.panic:
-        return PANIC
-    if not pool.available:
-        return DOWN
-    is_any_out = any(standing(record.reasons) == "out" for record in pool.backends.values())
-    return DEGRADED if is_any_out or pool.governor.degraded else UP
+def is_crowded(pool: PoolRecord) -> bool:
+    """Whether a Backend is full: who serves then changes with every request."""
+    return any(Unavailable.FULL in record.reasons for record in pool.backends.values())
 
 
 def is_switching(pool: PoolRecord) -> bool:
@@ -67,13 +66,9 @@ def changes(pool: PoolRecord, before: PoolView, now: PoolView) -> Iterator[Entry
         yield _places_changed(pool, before, now)
 
 
-def out_of(pool: PoolRecord) -> Json:
+def _who_is_out(pool: PoolRecord) -> Json:
     """Who is out, and why; a few of them."""
-    out = {
-        name: [reason.value for reason in one.reasons]
-        for name, one in pool.backends.items()
-        if standing(one.reasons) == "out"
-    }
+    out = {one.settings.name: [reason.value for reason in one.reasons] for one in out_of(pool)}
     return {"available": pool.available, "total": len(pool.backends), "out": dict(islice(out.items(), NAMES_SHOWN))}
 
 
@@ -94,18 +89,15 @@ def split_changed(change: Change) -> Entry:
     return Entry(Kind.SPLIT, f"Pool {change.pool} {happened}: {cause}.", change.pool, who=who, rule=rule, **fields)
 
 
-RULES = {PANIC: "ejection.panic_below", DOWN: "", DEGRADED: "", UP: ""}
-
-
 def _state_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
-    name, evidence = pool.settings.name, out_of(pool)
+    name, evidence = pool.settings.name, _who_is_out(pool)
     cause = now.degraded or _words(evidence)
-    if now.state == PANIC:
+    if now.state is PoolState.PANIC:
         sentence = f"Pool {name} panics: too few backends are well, so verdicts are ignored; {_words(evidence)}."
     else:
         sentence = f"Pool {name} is {now.state}, before {before.state}: {cause}."
-    rule = RULES[now.state] or ("outlier" if now.degraded else "")
-    fields: Json = {"before": before.state, "after": now.state, "cause": cause, "rule": rule}
+    rule = "ejection.panic_below" if now.state is PoolState.PANIC else "outlier" if now.degraded else ""
+    fields: Json = {"before": before.state.value, "after": now.state.value, "cause": cause, "rule": rule}
     return Entry(Kind.POOL, sentence, name, evidence=evidence, **fields)
 
 
@@ -120,7 +112,7 @@ def _degradation_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> E
         "cause": now.degraded or "it is over",
         "rule": "outlier",
     }
-    return Entry(Kind.POOL, sentence, name, evidence=out_of(pool), **fields)
+    return Entry(Kind.POOL, sentence, name, evidence=_who_is_out(pool), **fields)
 
 
 def _places_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:

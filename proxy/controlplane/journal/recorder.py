@@ -14,7 +14,7 @@ from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.journal import process
 from proxy.controlplane.journal.backends import EXPLAINS, TELLERS, reason_began, reason_ended, standing
 from proxy.controlplane.journal.journal import Journal
-from proxy.controlplane.journal.pools import PoolView, changes, is_switching, split_changed, view_of
+from proxy.controlplane.journal.pools import PoolView, changes, is_crowded, is_switching, split_changed, view_of
 from proxy.controlplane.journal.switches import Switches
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import BackendRecord, PoolRecord
@@ -62,6 +62,7 @@ class Recorder:
         self._reasons: dict[Key, Reasons] = {}
         self._views: dict[str, PoolView] = {}
         self._full_since: dict[Key, float] = {}
+        self._crowded_since: dict[str, float] = {}
         self._faults: dict[Key, str] = {}
         self._told_problems: dict[str, str] = {}
         self._unknown: dict[str, dict[str, int]] = {}
@@ -109,7 +110,7 @@ class Recorder:
         for pool in pools:
             for record in pool.backends.values():
                 self._look_at(record, explained.get(record.key, frozenset()), now)
-            self._look_at_pool(pool)
+            self._look_at_pool(pool, now)
 
     def _forget(self) -> None:
         """What a reload has removed."""
@@ -141,15 +142,24 @@ class Recorder:
             return reasons
         return reasons ^ {Unavailable.FULL}
 
-    def _look_at_pool(self, pool: PoolRecord) -> None:
+    def _look_at_pool(self, pool: PoolRecord, now: float) -> None:
         if is_switching(pool):
             return
-        name, now = pool.settings.name, view_of(pool)
-        before = self._views.get(name)
-        if before != now:
-            self._views[name] = now if now.places or before is None else now._replace(places=before.places)
-            for entry in changes(pool, before, now) if before is not None else ():
-                self.journal.add(entry)
+        name, view = pool.settings.name, view_of(pool)
+        before = self._views.get(name, view)
+        if view.places != before.places and (not view.places or self._is_passing(pool, now)):
+            view = view._replace(places=before.places)
+        self._views[name] = view
+        for entry in changes(pool, before, view):
+            self.journal.add(entry)
+
+    def _is_passing(self, pool: PoolRecord, now: float) -> bool:
+        """Whether who serves has only changed because a Backend is full, and not for long."""
+        name = pool.settings.name
+        if is_crowded(pool) and now - self._crowded_since.setdefault(name, now) < FULL_FOR:
+            return True
+        self._crowded_since.pop(name, None)
+        return False
 
     def probed(self, key: Key, probe: Probe) -> None:
         """A probe has ended: what does it say of the certificate?"""
