@@ -62,6 +62,9 @@ class Counts(NamedTuple):
         return self.good + self.bad + self.unknown
 
 
+NOTHING = Counts()
+
+
 def is_bad_minute(counts: Counts) -> bool:
     """Whether so much failed that the minute as a whole counts as bad."""
     harmed = counts.bad + counts.unknown
@@ -175,9 +178,9 @@ class _Window:
 
     def document(self) -> list[list[int]]:
         """The slots in which something was counted."""
-        slots = range(max(0, self.newest - self.span.slots + 1), self.newest + 1)
-        rows = [[slot, *self._read(slot)] for slot in slots]
-        return [row for row in rows if any(row[1:])]
+        numbers, count = self._numbers.tolist(), self.span.slots
+        rows = [(place, numbers[place * FIELDS : (place + 1) * FIELDS]) for place in range(count)]
+        return sorted([self.newest - (self.newest - place) % count, *row] for place, row in rows if any(row))
 
     def load(self, rows: Iterable[Iterable[int]]) -> None:
         """Take in what `document` gave. Raises ValueError or TypeError for what is no such thing."""
@@ -191,11 +194,13 @@ class _Window:
 class History:
     """All windows of one Route or Pool."""
 
-    __slots__ = ("_minute", "_minute_counts", "_windows")
+    __slots__ = ("_minute", "_minute_counts", "_new", "_windows")
 
     def __init__(self, minute: int) -> None:
         self._minute = minute
         self._minute_counts = Counts()
+        self._new = NOTHING
+        """Of this minute, and not yet in the windows: workers report each second, and few look so often."""
         self._windows = tuple(_Window(span, minute // span.minutes) for span in SPANS)
 
     def __repr__(self) -> str:
@@ -204,20 +209,28 @@ class History:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left in any window."""
+        self._settle()
         return not any(any(window.sums) for window in self._windows)
 
     def add(self, counts: Counts, at: float) -> None:
         """Count these as of the Unix time `at`."""
         self._turn(at)
-        self._minute_counts = self._minute_counts.plus(counts)
-        for window in self._windows:
-            window.add((*counts, 0))
+        self._new = self._new.plus(counts)
+
+    def _settle(self) -> None:
+        """Put what is new into the windows."""
+        if self._new is not NOTHING:
+            self._minute_counts = self._minute_counts.plus(self._new)
+            for window in self._windows:
+                window.add((*self._new, 0))
+            self._new = NOTHING
 
     def _turn(self, at: float) -> None:
         """The time is `at`; what has become of the minute before is known now."""
         minute = int(at // MINUTE)
         if minute == self._minute:
             return
+        self._settle()
         if minute > self._minute:
             if is_bad_minute(self._minute_counts):
                 for window in self._windows:
@@ -230,6 +243,7 @@ class History:
     def windows(self, at: float) -> dict[str, Availability]:
         """How available it was, by the names of SPANS, at the Unix time `at`."""
         self._turn(at)
+        self._settle()
         is_bad = is_bad_minute(self._minute_counts)
         found = {}
         for window in self._windows:
@@ -239,6 +253,7 @@ class History:
 
     def copy(self) -> History:
         """As it is now: somebody writes it down while it goes on."""
+        self._settle()
         other = History(self._minute)
         other._minute_counts = self._minute_counts
         other._windows = tuple(window.copy() for window in self._windows)
@@ -246,6 +261,7 @@ class History:
 
     def document(self) -> Json:
         """As JSON, to be kept."""
+        self._settle()
         windows = {window.span.name: window.document() for window in self._windows}
         return {"minute": self._minute, "counts": list(self._minute_counts), "windows": windows}
 

@@ -62,7 +62,7 @@ class JournalPage:
     async def get(self, request: web.Request) -> web.Response:
         """The entries that the query asks for, the newest last."""
         query = parse_query(request.query, self._journal.now())
-        return web.json_response({"entries": self._journal.since(query), "last_id": self._journal.last_id})
+        return web.json_response(text=self._journal.page(query))
 
 
 def parse_query(given: Mapping[str, str], now: float) -> Query:
