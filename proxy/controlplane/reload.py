@@ -185,7 +185,8 @@ class Reloader:
         clock = asyncio.get_running_loop().time
         began = clock()
         registry, book = self._owner.registry, self._owner.fleet.book
-        prepared = await asyncio.to_thread(_prepare, read, registry.settings, book.encoded)
+        before = registry.settings
+        prepared = await asyncio.to_thread(_prepare, read, before, book.encoded)
         if self._owner.is_stopping:
             raise NotNow("the proxy is draining")
         was_read = clock()
@@ -196,7 +197,8 @@ class Reloader:
         registry.reloads["success"] += 1
         registry.own.note_settings(time())
         self._log(found, seconds, late)
-        self._owner.journal.add(process.reloaded(found, seconds, late))
+        for entry in (process.reloaded(found, seconds, late), *process.splits_changed(before, prepared.settings)):
+            self._owner.journal.add(entry)
         timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
         return {"changed": bool(found), **timing, "late_workers": late, **found.document()}
 

@@ -25,7 +25,7 @@ from proxy.core.journal import Query
 from proxy.core.locality import LocalityPolicy
 from proxy.core.messages import AdminState, BackendCounts, BreakerNews, PoolNews, Report
 from proxy.core.model import Unavailable
-from proxy.core.settings import Address, BackendSettings, JournalSettings, PoolSettings, Settings
+from proxy.core.settings import Address, BackendSettings, JournalSettings, PoolSettings, RouteSettings, Settings
 from proxy.core.word import BackendWord
 from tests.controlplane.conftest import Make
 
@@ -556,6 +556,19 @@ def test_a_reload_is_told_by_the_names_of_what_it_changes(make: Make) -> None:
         "changed": {"backends": {"removed": ["app/b1", "app/b2"]}, "settings": ["drain_timeout"]},
     } == entry.evidence
     assert "nothing has changed" == process.reloaded(difference(before, before), 0.1, []).cause
+
+
+def test_a_split_that_a_reload_changes_is_told(make: Make) -> None:
+    def routes(**splits: tuple[tuple[str, float], ...]) -> Settings:
+        return make.settings(routes=tuple(RouteSettings(name, split=split) for name, split in splits.items()))
+
+    before = routes(a=(("x", 0.95), ("y", 0.05)), b=(("x", 1.0),), c=(("x", 1.0),), gone=(("x", 1.0),))
+    after = routes(a=(("x", 0.5), ("y", 0.5)), b=(("x", 0.875), ("y", 0.125)), c=(("y", 1.0),), new=(("x", 1.0),))
+
+    assert [
+        "Route a sends 50% to x, 50% to y, before 95% to x, 5% to y.",
+        "Route b sends 87.5% to x, 12.5% to y, before 100% to x.",
+    ] == [entry.sentence for entry in process.splits_changed(before, after)]
 
 
 def test_a_rejected_config_is_told_by_its_mistakes() -> None:

@@ -228,7 +228,9 @@ async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def test_status_and_log_name_an_expired_certificate(rig: Rig, authority: Authority, tmp_path: Path) -> None:
+async def test_status_log_and_journal_name_an_expired_certificate(
+    rig: Rig, authority: Authority, tmp_path: Path
+) -> None:
     async with untrustworthy("expired", authority, tmp_path) as (address, _):
         app = pool(authority, f"https://{address}")
         app["health"] |= {"fall": 1}
@@ -239,8 +241,11 @@ async def test_status_and_log_name_an_expired_certificate(rig: Rig, authority: A
             *(sys.executable, "-m", "proxy", "status", "--admin", proxy.admin.address), stdout=asyncio.subprocess.PIPE
         )
         said, _ = await asyncio.wait_for(status.communicate(), PATIENCE)
+        told = await proxy.admin.get("/v1/journal?kind=certificate")
 
-    assert "failed_probes: certificate expired on 20" in said.decode()
+    assert [(address, "not accepted")] == [(one["backend"], one["to"]) for one in told["entries"]]
+    assert told["entries"][0]["cause"].startswith("certificate expired on 20")
+    assert "certificate expired on 20" in " ".join(said.decode().split())
     assert "certificate expired on 20" in proxy.log
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy import __version__
 from proxy.controlplane.difference import Difference
 from proxy.controlplane.probing.expiry import Place, date
 from proxy.core.journal import PERSON, RULE, SIGNAL, Entry, Kind
+from proxy.core.settings import Settings
 
 FAULTS_SHOWN = 10
 NAMES_SHOWN = 20
@@ -141,6 +142,22 @@ def _shown(document: Mapping[str, Any]) -> Json:
         named = {word: list(names)[:NAMES_SHOWN] for word, names in part.items() if names}
         found |= {kind: named} if named else {}
     return found
+
+
+def splits_changed(before: Settings, after: Settings) -> Iterator[Entry]:
+    """Routes whose load is shared out otherwise now."""
+    known = {route.name: route.split for route in before.routes}
+    for route in after.routes:
+        was, now = known.get(route.name, route.split), route.split
+        if was != now and max(len(was), len(now)) > 1:
+            evidence = {"route": route.name, "split": dict(now)}
+            sentence = f"Route {route.name} sends {_shares(now)}, before {_shares(was)}."
+            fields: Json = {"before": _shares(was), "after": _shares(now), "cause": "reload", "rule": "split"}
+            yield Entry(Kind.SPLIT, sentence, who=PERSON, evidence=evidence, **fields)
+
+
+def _shares(split: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{100 * share:.4g}% to {pool}" for pool, share in split) or "nothing"
 
 
 def rejected(faults: Sequence[object]) -> Entry:
