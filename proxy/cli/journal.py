@@ -15,21 +15,11 @@ import click
 from proxy.cli.client import Caller, Refused, admin_options
 from proxy.cli.names import complete_backend, complete_pool
 from proxy.cli.terminal import harmless
+from proxy.core.journal import Kind
 
 WIDTH = 100
 """Columns of a line."""
-KINDS = (
-    "backend",
-    "pool",
-    "breaker",
-    "failover",
-    "split",
-    "config",
-    "worker",
-    "certificate",
-    "process",
-    "write",
-)
+KINDS = tuple(kind.value for kind in Kind)
 LOOK_EVERY = 0.5
 """Seconds between two looks for new entries."""
 PAGE = 1000

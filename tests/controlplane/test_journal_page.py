@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.cli.journal import KINDS, WIDTH, journal, lines
+from proxy.cli.journal import WIDTH, journal, lines
 from proxy.controlplane.admin.journal import parse_query
 from proxy.controlplane.admin.problems import Problem
 from proxy.core.journal import Entry, Kind, Query
@@ -145,10 +145,6 @@ async def test_a_page_that_is_full_is_followed_by_the_next(
 
     assert list(range(1, 13)) == [json.loads(line)["id"] for line in result.output.splitlines()]
     assert 0 == result.exit_code
-
-
-def test_the_kinds_of_the_command_are_those_of_the_journal() -> None:
-    assert tuple(Kind) == KINDS
 
 
 def test_a_long_sentence_is_wrapped() -> None:

@@ -408,6 +408,21 @@ def test_a_switch_that_waits_for_a_person_is_told_and_then_who_gave_the_order(ma
     assert [("up", "down"), ("down", "degraded")] == [(one["from"], one["to"]) for one in book.told(kind="pool")]
 
 
+def test_a_switch_that_is_no_longer_wanted_is_told(make: Make) -> None:
+    book = Book(make.settings(pools=(pool(health=HealthPolicy(fall=1, rise=1), failover=FailoverPolicy(False)),)))
+    book.recorder.tick(0.5)
+    book.probe("b0", "no", at=3.0)
+    book.recorder.tick(4.0)
+    book.probe("b0", "", at=5.0)
+    for second in (6.0, 7.0):
+        book.recorder.tick(second)
+
+    assert [
+        "Pool app: a failover from b0 to b1 waits for a person (failover: failed_probes: no).",
+        "Pool app: the failover to b1 is no longer wanted; b0 stays the active one.",
+    ] == book.sentences(kind="failover")
+
+
 def test_while_the_place_is_vacant_the_pool_is_not_called_down(passive: Book) -> None:
     passive.registry.told = lambda: (0,)
     passive.probe("b0", "no", "no", at=3.0)

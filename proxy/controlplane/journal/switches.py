@@ -14,7 +14,7 @@ from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.active import FAILBACK, FAILOVER, ORDER, Switch
+from proxy.core.active import FAILBACK, FAILOVER, ORDER, Pending, Switch
 from proxy.core.cost import KEPT_FOR, Cost, Course, Harm
 from proxy.core.journal import PERSON, RULE, Entry, Kind
 
@@ -46,6 +46,8 @@ class Switches:
         self._dates = dates
         self._tell = tell
         self._courses: dict[str, Course] = {}
+        self._waiting: dict[str, Pending] = {}
+        """Switches that wait for a person, by Pool."""
         self._open: list[_Open] = []
 
     def __repr__(self) -> str:
@@ -55,6 +57,7 @@ class Switches:
         """A second has passed: note how things stand, and tell what is settled."""
         for pool in self._pools():
             self._courses.setdefault(pool, Course()).note(now, self._harm(pool))
+            self._look_who_waits(pool)
         self.look(now)
 
     def _pools(self) -> Iterator[str]:
@@ -64,6 +67,17 @@ class Switches:
         counts, totals = self._accounting.pool(pool), self._registry.tally.totals().pools.get(pool)
         retried, held = (sum(totals.retries.values()), totals.held) if totals is not None else (0, 0)
         return Harm(counts.bad, retried, counts.saved, held, counts.unknown)
+
+    def _look_who_waits(self, pool: str) -> None:
+        """Tell where a switch that waited for a person is wanted no more."""
+        place = self._registry.pools[pool].governor.place
+        if place is None or place.active is None:
+            return
+        before = self._waiting.pop(pool, None)
+        if place.pending is not None:
+            self._waiting[pool] = place.pending
+        elif before is not None and place.active != before.to:
+            self._tell(_no_longer_wanted(pool, place.active, before))
 
     # Switches
 
@@ -134,6 +148,12 @@ class Switches:
         sentence = f"Pool {change.pool}: a {word} from {active} to {change.after} waits for a person ({change.reason})."
         rule = "failover.mode" if word == FAILOVER else "failover.failback"
         return Entry(Kind.FAILOVER, sentence, change.pool, change.after, active, "pending", change.reason, rule)
+
+
+def _no_longer_wanted(pool: str, active: str, pending: Pending) -> Entry:
+    sentence = f"Pool {pool}: the {pending.cause} to {pending.to} is no longer wanted; {active} stays the active one."
+    cause = f"the reason for it is over ({pending.evidence})"
+    return Entry(Kind.FAILOVER, sentence, pool, pending.to, "pending", active, cause, "failover.mode")
 
 
 def first_sign(record: BackendRecord, noticed_at: float) -> float:
