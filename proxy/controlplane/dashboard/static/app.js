@@ -1,6 +1,7 @@
 // The page: joins what is known (store), what is drawn (components) and what a person orders (desk).
 
 import { hasToken, useToken } from "./api.js";
+import { Routes } from "./availability.js";
 import { Banner } from "./banner.js";
 import { makeDesk } from "./desk.js";
 import { Question } from "./dialog.js";
@@ -89,6 +90,7 @@ function Page({ store, desk }) {
     <div class="columns">
       <main id="main" tabindex="-1">
         ${pools.map((pool) => html`<${Pool} key=${pool.name} pool=${pool} store=${store} now=${now} desk=${desk} isFolded=${pools.length > UNFOLDED} />`)}
+        <${Routes} store=${store} />
         <${Tester} />
       </main>
       <aside aria-label="What has happened">

@@ -9,17 +9,31 @@ const WINDOWS = [
   ["30d", "30 days"],
 ];
 
-export const Availability = memo(({ name, figures }) => {
+export const Availability = memo(({ name, title = "Availability", figures }) => {
   if (!figures) return null;
   return html`
     <section class="availability" aria-label="Availability of ${name}">
-      <h3>Availability${figures.slo ? html` <small>promised: ${share(figures.slo)}</small>` : ""}</h3>
+      <h3>${title}${figures.slo ? html` <small>promised: ${share(figures.slo)}</small>` : ""}</h3>
       <ul role="list">
         ${WINDOWS.map(([key, label]) => html`<${Window} key=${key} label=${label} one=${figures.windows[key]} />`)}
       </ul>
     </section>
   `;
 });
+
+/** The same for each route that has had requests, where there are several. */
+export function Routes({ store }) {
+  const routes = [...store.availability.entries()]
+    .filter(([key, one]) => key.startsWith("route ") && one.windows["30d"].availability !== null)
+    .map(([, one]) => one);
+  if (routes.length < 2) return null;
+  return html`
+    <section class="card routes" aria-labelledby="routes-title">
+      <header><h2 id="routes-title">Routes</h2></header>
+      ${routes.map((one) => html`<${Availability} key=${one.name} name="route ${one.name}" title=${one.name} figures=${one} />`)}
+    </section>
+  `;
+}
 
 function Window({ label, one }) {
   if (!one) return null;

@@ -8,7 +8,8 @@ import { html } from "./view.js";
 
 export function Banner({ store, pools, now }) {
   const state = POOL_STATES[worst(pools)];
-  const tone = store.about.problems?.length && state.tone === "good" ? "warn" : state.tone;
+  const isTroubled = store.about.problems.length > 0 || store.about.readiness !== "ready";
+  const tone = isTroubled && state.tone === "good" ? "warn" : state.tone;
   return html`
     <section class="banner ${tone} ${store.isStale ? "stale" : ""}" aria-label="How things stand">
       <span class="sign"><${Icon} name=${state.icon} /></span>
@@ -40,9 +41,9 @@ function sentenceOf(pools) {
 const worstOf = (pools) => pools.find((pool) => pool.state !== "up" && pool.state === worst(pools));
 
 function Attention({ store, pools, now }) {
-  const { problems = [], readiness } = store.about;
+  const { problems, readiness } = store.about;
   const items = [
-    ...(readiness && readiness !== "ready" ? [html`<li key="readiness">The proxy is not ready: ${readiness}.</li>`] : []),
+    ...(readiness !== "ready" ? [html`<li key="readiness">The proxy is not ready: ${readiness}.</li>`] : []),
     ...problems.map((problem) => html`<li key=${problem}>${problem}</li>`),
     ...pools.filter(isUrgent).map((pool) => pendingItem(pool, now)),
     ...pools.filter((pool) => pool.state !== "up" && !isUrgent(pool) && pool !== worstOf(pools)).map(troubledItem),

@@ -110,11 +110,14 @@ const Evidence = memo(({ entry }) => {
   `;
 });
 
-/** Lists line by line, objects as `name value`. */
-function shown(value) {
-  if (Array.isArray(value)) return html`<ul>${value.map((one, place) => html`<li key=${place}>${shown(one)}</li>`)}</ul>`;
-  if (value !== null && typeof value === "object") {
-    return Object.entries(value).map(([name, one]) => `${words(name)} ${one !== null && typeof one === "object" ? JSON.stringify(one) : one}`).join(", ");
-  }
-  return String(value);
+/** Lists line by line; what is inside of them in one line each. */
+const shown = (value) =>
+  Array.isArray(value) && value.length > 1 ? html`<ul>${value.map((one, place) => html`<li key=${place}>${text(one)}</li>`)}</ul>` : text(value);
+
+function text(value) {
+  if (Array.isArray(value)) return value.map(text).join(", ");
+  if (value === null || typeof value !== "object") return spoken(String(value));
+  return Object.entries(value)
+    .map(([name, one]) => `${words(name)} ${text(one)}`)
+    .join(", ");
 }

@@ -2,7 +2,7 @@
 
 import { Availability } from "./availability.js";
 import { Backends } from "./backends.js";
-import { number } from "./format.js";
+import { number, words } from "./format.js";
 import { Chip, Icon } from "./icons.js";
 import { Place } from "./place.js";
 import { Regions } from "./regions.js";
@@ -40,6 +40,7 @@ const Body = ({ pool, store, now, desk }) => html`
     <${Regions} pool=${pool} />
     <${Availability} name=${pool.name} figures=${store.availability.get(`pool ${pool.name}`)} />
   </div>
+  <${Toll} pool=${pool} />
   ${pool.keys && html`<${Keys} keys=${pool.keys} />`}
 `;
 
@@ -50,8 +51,24 @@ function Figures({ pool }) {
       <div><dt>requests/s</dt><dd>${number(pool.requests_per_second)}</dd></div>
       <div class=${pool.failures_per_second > 0 ? "alarm" : ""}><dt>failed tries/s</dt><dd>${number(pool.failures_per_second)}</dd></div>
       <div><dt>in flight</dt><dd>${number(inFlight)}</dd></div>
+      ${pool.waiting_requests > 0 && html`<div class="alarm"><dt>waiting</dt><dd>${number(pool.waiting_requests)}</dd></div>`}
     </dl>
   `;
+}
+
+/** What failures have cost since the start, and what was done about them; what never happened is not said. */
+function Toll({ pool }) {
+  const counts = [
+    [pool.retries_total, "retried"],
+    [pool.saved_requests_total, "saved by another try"],
+    [pool.held_requests_total, "held"],
+    [pool.retry_budget_exhausted_total, "not retried for want of budget"],
+    [pool.unknown_outcomes_total, "writes of unknown outcome"],
+    ...Object.entries(pool.waits_total).map(([how, n]) => [n, `waited for room: ${words(how)}`]),
+    ...Object.entries(pool.hedges_total).map(([how, n]) => [n, `hedged: ${words(how)}`]),
+  ].filter(([n]) => n > 0);
+  if (counts.length === 0) return null;
+  return html`<p class="keys">Since the start: ${counts.map(([n, what]) => `${number(n)} ${what}`).join(" · ")}.</p>`;
 }
 
 const Keys = ({ keys }) => html`

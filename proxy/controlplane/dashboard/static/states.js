@@ -88,6 +88,7 @@ export function ends(backend, now) {
   const veto = mainVeto(backend);
   if (!veto || veto.reason === "standby") return "";
   if (veto.until !== null) return counted(veto, now);
+  if (veto.reason === "drain" && backend.clients_until) return `Cookies keep clients there until ${clock(backend.clients_until)}.`;
   const begin = REASONS[veto.reason]?.ends;
   return begin ? `${begin} ${veto.ends_by}.` : `Ends by: ${veto.ends_by}.`;
 }
