@@ -33,7 +33,6 @@ from proxy.errors import RequestError
 
 if TYPE_CHECKING:
     from proxy.core.fallback import Fallback
-    from proxy.core.model import Backend
     from proxy.core.pool import Pool
     from proxy.core.routing import Route
     from proxy.dataplane.clients.downstream import Downstream
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 class Exchange(Racing):
     """One request, from its head to the last byte of its answer."""
 
-    __slots__ = ("_answered", "_owner", "_rescue", "_siblings", "_tie")
+    __slots__ = ("_answered", "_rescue", "_siblings", "_tie")
 
     _answered: Outcome
     _rescue: Rescue | None
@@ -51,7 +50,6 @@ class Exchange(Racing):
         super().__init__(client, request)
         self._answer: Answer | None = None
         self._tie: Tie | None = None
-        self._owner: Backend | None = None
         self._siblings: Siblings | None = None
 
     async def run(self) -> bool:
@@ -66,7 +64,6 @@ class Exchange(Racing):
         keyed, dispatch = self._keyed, self._dispatch
         self._rescue = rescue = None if route.fallback is None else self._begin_rescue(route, route.fallback)
         decision: Decision | Answer
-        dispatch.owner = self._owner
         try:
             if self._upload is not None:
                 self._check_client()
@@ -127,9 +124,7 @@ class Exchange(Racing):
     def _place(self, route: Route) -> Pool:
         """Where a request goes whose Route is split or sticky."""
         self._siblings, self._tie = place(self._client, self._request, route)
-        pool = self._siblings.next()
-        self._owner = self._siblings.owner_in(pool)
-        return pool
+        return self._siblings.next()
 
     def _enter(self, pool: Pool, route: RouteSettings) -> None:
         """The request goes to this Pool."""
@@ -144,6 +139,8 @@ class Exchange(Racing):
         self._dispatch = Dispatch(pool, self._request, self._worker.rng) if keyed is None else keyed.dispatch
         if pool.gate is not None:
             self._dispatch.priority = route.priority
+        if self._siblings is not None:
+            self._dispatch.owner = self._siblings.owner_in(pool)
 
     async def _wait(self, decision: Wait) -> None:
         if decision.waiter is None:
