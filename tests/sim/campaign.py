@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from proxy.core.active import FailoverPolicy
 from proxy.core.damping import DampingPolicy
+from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.locality import LocalityPolicy
 from proxy.core.messages import AdminState
 from proxy.core.outlier import OutlierPolicy
@@ -28,6 +29,7 @@ def policies(rng: random.Random) -> dict[str, object]:
         "damping": rng.choice([None, DampingPolicy(half_life=1.0, suppress=3500, longest=2.0)]),
         "warmup": rng.choice([WarmupPolicy(), WarmupPolicy(2.0)]),
         "outlier": rng.choice([OutlierPolicy(detect=False), OutlierPolicy(min_requests=10, eject_for=1.0)]),
+        "hedge": rng.choice([HedgePolicy(), HedgePolicy(HedgeAfter(0.01)), HedgePolicy(HedgeAfter(share=0.9), 20)]),
         "balance": rng.choice(["round_robin", "least_requests", "peak_ewma", "random", "hash"]),
     }
     kind = rng.choice(["plain", "locality", "passive", "by hand"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from proxy.core.active import FailoverPolicy
 from proxy.core.breaker import BreakerPolicy
 from proxy.core.damping import DampingPolicy
 from proxy.core.fallback import StalePolicy
+from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.outlier import OutlierPolicy
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import HoldPolicy
@@ -78,6 +80,13 @@ def first_tier_gone(sim: Simulation) -> None:
         sim.turns(name, Mode.REFUSING, 10.0, 30.0)
 
 
+def slow_tail(sim: Simulation) -> None:
+    """One answer of twenty takes half a second, at whatever backend."""
+    rng = random.Random(sim.seed)
+    for backend in sim.backends.values():
+        backend.slowness = lambda now: 0.5 if rng.random() < 0.05 else 0.0
+
+
 def long_gone(sim: Simulation) -> None:
     for name in sim.backends:
         sim.turns(name, Mode.REFUSING, 10.0, 25.0)
@@ -88,6 +97,7 @@ QUICK: dict[str, Any] = {"breaker": BreakerPolicy(open_for=0.5, open_for_max=0.5
 """A Breaker that forgets quickly, so that nothing but damping remembers."""
 NEVER_OPENS = BreakerPolicy(consecutive=1_000_000, min_requests=1_000_000)
 WORTHS = {
+    "hedge": Worth({"hedge": HedgePolicy(HedgeAfter(0.05))}, {}, slow_tail),
     "retries": Worth({}, {"retries": RetryPolicy(attempts=1)}, flaky),
     "whole answers": Worth({}, {"retries": RetryPolicy(hold_answer=0)}, cutting),
     "breaker": Worth({}, {"breaker": NEVER_OPENS}, hanging),

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from typing import cast
 
-from proxy.core.breaker import BreakerState, Transition
-from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.breaker import GOOD, BreakerState, Transition
+from proxy.core.dispatch import HEDGE_LOST, Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.fallback import StalePolicy, may_be_stale
 from proxy.core.http1 import RequestHead, ResponseHead
 from proxy.core.messages import BackendState, BreakerNews, Report
@@ -215,6 +216,51 @@ class Exchange:
         backend.executions[request.number] += fate.executed
         worker.waiting[self] = (backend.name, now)
         self._await(fate.delay, fate.outcome)
+        hedging = worker.pool.hedging
+        after = None if hedging is None or request.head.method != b"GET" else hedging.after(now)
+        if after is not None and attempt.number == 1:
+            self._timeline.after(after, partial(self._hedge, attempt))
+
+    # A second Attempt beside a slow one
+
+    def _hedge(self, first: Attempt) -> None:
+        """The first one is slow: ask another Backend as well, over a new connection."""
+        worker, request, now = self._worker, self._request, self._timeline.now
+        if self._dispatch.attempt is not first or self._backend is None or request.ended is not None:
+            return
+        chosen = self._dispatch.hedge(now)
+        if isinstance(chosen, Attempt):
+            backend, timeouts = worker._backends[chosen.backend.name], worker._settings.timeouts
+            fate = backend.take(now, worker._rng, timeouts.connect, timeouts.first_byte)
+            backend.executions[request.number] += fate.executed
+            self._timeline.after(fate.delay, partial(self._rival_ended, chosen, backend, fate.outcome))
+
+    def _rival_ended(self, rival: Attempt, backend: ScriptedBackend, outcome: Outcome) -> None:
+        """It wins if its answer is good; it is all there is if the first one has failed by now."""
+        dispatch, now = self._dispatch, self._timeline.now
+        if self._request.ended is not None or rival not in (dispatch.rival, dispatch.attempt):
+            return
+        if dispatch.rival is rival:
+            if outcome.verdict() is not GOOD:
+                dispatch.drop(rival, outcome, now)
+                return
+            dispatch.drop(cast("Attempt", dispatch.attempt), HEDGE_LOST, now)
+            self._forget()
+        self._backend, self._connection = backend, backend.generation
+        self._request.attempts += 1
+        self._ended(self._request.attempts, outcome)
+
+    def _race_is_on(self, outcome: Outcome) -> bool:
+        """The first one has ended; whether it has failed, and its rival may still answer."""
+        dispatch, now = self._dispatch, self._timeline.now
+        if dispatch.rival is None or dispatch.attempt is None:
+            return False
+        has_failed = outcome.verdict() is not GOOD
+        if has_failed:
+            dispatch.drop(dispatch.attempt, outcome, now)
+        else:
+            dispatch.drop(dispatch.rival, HEDGE_LOST, now)
+        return has_failed
 
     def _reuse(self, backend: ScriptedBackend) -> int | None:
         """The process that an idle connection leads to, if there is one young enough; a closed one is soon noticed."""
@@ -246,6 +292,8 @@ class Exchange:
         if backend is None or number != request.attempts or request.ended is not None:
             return
         self._forget()
+        if self._race_is_on(outcome):
+            return
         attempt = self._dispatch.attempt
         assert attempt is not None
         was_trial, spent = attempt.ticket.is_trial, self._worker.pool.budget.exhausted_total
