@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from proxy.core.breaker import BreakerPolicy, BreakerState
-from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.concurrency import ConcurrencyPolicy
+from proxy.core.dispatch import HEDGE_LOST, Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.health import HealthState
+from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import AdminState, BackendState
 from proxy.core.model import Backend
 from proxy.core.retry import Outcome, Progress, RetryPolicy, answered
 from proxy.core.settings import BackendSettings, HoldPolicy
+from proxy.core.waiting import Priority, WaitingPolicy
 from proxy.errors import ErrorKind
 from tests.core.pools import GET, NOWHERE, POST, STALE, make_pool, request
 
@@ -34,6 +37,7 @@ ANSWERS = [answered(status, False) for status in (200, 404, 500, 503)]
 HEADS = [GET, POST, request("PUT", "/", "Content-Length: 5")]
 ATTEMPTS = 3
 HOLDING = 3
+WAITING = 2
 
 
 class Running:
@@ -59,9 +63,20 @@ class DispatchMachine(RuleBasedStateMachine):
         balance=st.sampled_from(["round_robin", "least_requests", "peak_ewma", "random", "hash"]),
         tiers=st.lists(st.integers(1, 2), min_size=1, max_size=4),
         most=st.none() | st.integers(1, 3),
+        limit=st.none() | st.integers(1, 4),
+        has_priorities=st.booleans(),
         seed=st.integers(),
     )
-    def begin(self, balance: str, tiers: list[int], most: int | None, seed: int) -> None:
+    def begin(
+        self,
+        *,
+        balance: str,
+        tiers: list[int],
+        most: int | None,
+        limit: int | None,
+        has_priorities: bool,
+        seed: int,
+    ) -> None:
         backends = [BackendSettings(f"b{n}", NOWHERE, tier=tier, max_in_flight=most) for n, tier in enumerate(tiers)]
         self.pool = make_pool(
             backends,
@@ -69,6 +84,10 @@ class DispatchMachine(RuleBasedStateMachine):
             breaker=BreakerPolicy(consecutive=2, open_for=1.0, min_requests=4),
             retries=RetryPolicy(attempts=ATTEMPTS, budget=0.5, budget_min=0.1),
             hold=HoldPolicy(max_requests=HOLDING),
+            waiting=WaitingPolicy(max_requests=WAITING, max_wait=0.5),
+            concurrency=None if limit is None else ConcurrencyPolicy(min_limit=1, max_limit=limit),
+            hedge=HedgePolicy(HedgeAfter(seconds=0.1)),
+            has_priorities=has_priorities,
         )
         self.rng = random.Random(seed)
         self.now = 0.0
@@ -90,9 +109,10 @@ class DispatchMachine(RuleBasedStateMachine):
         backend = self.pool.backends[number % len(self.pool.backends)]
         self.pool.heed({backend.key: BackendState(admin, health, weight)}, self.now)
 
-    @rule(target=requests, head=st.sampled_from(HEADS))
-    def a_request_comes(self, head: object) -> Running:
+    @rule(target=requests, head=st.sampled_from(HEADS), priority=st.sampled_from(Priority))
+    def a_request_comes(self, head: object, priority: Priority) -> Running:
         dispatch = Dispatch(self.pool, head, self.rng)
+        dispatch.priority = priority
         one = Running(dispatch, idempotent=head.idempotent)
         self.open.append(one)
         self._take(one, dispatch.start(self.now))
@@ -102,6 +122,8 @@ class DispatchMachine(RuleBasedStateMachine):
     def an_attempt_ends(self, one: Running, outcome: Outcome, is_whole: bool) -> object:  # noqa: FBT001
         if not isinstance(one.decision, Attempt):
             return one
+        if one.dispatch.rival is not None:
+            one.dispatch.drop(one.dispatch.rival, HEDGE_LOST, self.now)
         one.dispatch.replayable &= is_whole
         if outcome.progress is Progress.NOT_SENT:
             one.unsent += 1
@@ -109,6 +131,27 @@ class DispatchMachine(RuleBasedStateMachine):
             one.reached += 1
         self._take(one, one.dispatch.report(outcome, self.now))
         return self._unless_over(one)
+
+    @rule(one=requests)
+    def a_slow_read_is_sent_to_another_one_too(self, one: Running) -> None:
+        if not isinstance(one.decision, Attempt) or one.dispatch.rival is not None or not one.idempotent:
+            return
+        first = one.dispatch.attempt
+        chosen = one.dispatch.hedge(self.now)
+        if isinstance(chosen, Attempt):
+            assert first is one.dispatch.attempt
+            assert chosen.backend is not first.backend
+            assert not chosen.ticket.is_trial
+            self._check_attempt(one, chosen)
+            one.sent_to.append(chosen.backend)
+            one.reached += 1
+
+    @rule(one=requests, outcome=st.sampled_from([*FAILURES, HEDGE_LOST]), is_first=st.booleans())
+    def one_of_two_fails_or_loses(self, one: Running, outcome: Outcome, is_first: bool) -> None:  # noqa: FBT001
+        rival = one.dispatch.rival
+        if rival is not None:
+            one.dispatch.drop(one.dispatch.attempt if is_first else rival, outcome, self.now)
+            one.decision = one.dispatch.attempt
 
     @rule(target=requests, one=consumes(requests), outcome=st.sampled_from(FAILURES[2:] + ANSWERS))
     def an_answer_was_passed_on(self, one: Running, outcome: Outcome) -> object:
@@ -164,7 +207,8 @@ class DispatchMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_in_flight_is_what_has_not_ended(self) -> None:
         if hasattr(self, "pool"):
-            expected = [one.dispatch.attempt.backend for one in self.open if one.dispatch.attempt is not None]
+            attempts = [x for one in self.open for x in (one.dispatch.attempt, one.dispatch.rival) if x is not None]
+            expected = [attempt.backend for attempt in attempts]
             assert {b.name: expected.count(b) for b in self.pool.backends} == {
                 b.name: b.in_flight for b in self.pool.backends
             }
@@ -187,6 +231,17 @@ class DispatchMachine(RuleBasedStateMachine):
             assert sum(one.dispatch._held_until is not None for one in self.open) == self.pool.holding <= HOLDING
 
     @invariant()
+    def those_that_wait_for_a_place_are_bounded_and_each_has_one_place_at_most(self) -> None:
+        gate = self.pool.gate if hasattr(self, "pool") else None
+        if gate is not None:
+            waiters = [one.dispatch._waiter for one in self.open if one.dispatch._waiter is not None]
+            assert gate.called == sum(waiter.is_called for waiter in waiters)
+            # Who was called in vain is let in again, whoever came meanwhile.
+            assert (
+                len(gate.line) == sum(not waiter.is_over for waiter in waiters) <= WAITING + len(waiters) - gate.called
+            )
+
+    @invariant()
     def every_attempt_was_counted_once(self) -> None:
         if hasattr(self, "pool"):
             for backend in self.pool.backends:
@@ -197,7 +252,7 @@ class DispatchMachine(RuleBasedStateMachine):
         if hasattr(self, "pool"):
             for one in self.open:
                 one.dispatch.abandon(self.now)
-            assert 0 == self.pool.holding
+            assert (0, 0) == (self.pool.holding, self.pool.strain.waiting)
             assert [(0, 0)] * len(self.pool.backends) == [
                 (backend.in_flight, backend.breaker._trials_running) for backend in self.pool.backends
             ]

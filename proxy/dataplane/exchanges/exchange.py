@@ -146,7 +146,7 @@ class Exchange(Racing):
         if decision.waiter is None:
             await wait(self._client, decision.seconds, self._check_client)
         else:
-            await await_turn(self._client, self._pool, decision.waiter, self._check_client)
+            await await_turn(self._client, self._pool, decision.waiter, self._check_client, self._total_at)
 
     async def _run_hedged(self, attempt: Attempt) -> bool:
         """Where this Attempt may get a rival: whether what is left of them can be judged already."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.core.waiting import End
 from proxy.dataplane.transport.pause import PAUSE
 
 if TYPE_CHECKING:
@@ -23,8 +23,11 @@ TEND_EVERY = 0.01
 """Seconds between two looks at those who wait: for how long, and whether other workers have left room."""
 
 
-async def await_turn(client: Downstream, pool: Pool, waiter: Waiter, check: Callable[[], None]) -> None:
-    """Wait until the turn has come or will not come, unless `check` raises because the client has left."""
+async def await_turn(client: Downstream, pool: Pool, waiter: Waiter, check: Callable[[], None], latest: float) -> None:
+    """Wait until the turn has come or will not come, unless `check` raises because the client has left.
+
+    At `latest`, when the request's whole time is over, it will not come.
+    """
     loop, gate = client.worker.loop, pool.gate
 
     def wake() -> None:
@@ -32,12 +35,15 @@ async def await_turn(client: Downstream, pool: Pool, waiter: Waiter, check: Call
         loop.call_soon(client.wake)
 
     waiter.wake = wake
-    client.arm(inf)
+    client.arm(latest)
     if gate is not None and not gate.is_tended:
         gate.is_tended = True
         loop.call_later(TEND_EVERY, _tend, loop, pool, gate)
     while not waiter.is_over:
         check()
+        if client.is_expired and gate is not None:
+            gate.settle(waiter, End.TIMEOUT, monotonic())
+            return
         await PAUSE
 
 
