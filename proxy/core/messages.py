@@ -187,8 +187,6 @@ class BackendCounts:
     """Totals of one Backend in one worker since that worker's start; gauges are of now."""
 
     in_flight: int = 0
-    unanswered: tuple[int, ...] = ()
-    """Of those: that wait for an answer's head for one to two seconds, for two to three, and so on."""
     idle_connections: int = 0
     requests: int = 0
     failures: int = 0
@@ -203,6 +201,8 @@ class BackendCounts:
     """Whether an ejection has opened it."""
     breaker_transitions: dict[str, int] = field(default_factory=dict)
     """By the state that was entered."""
+    unanswered: tuple[int, ...] = ()
+    """Of those in flight: that wait for an answer's head for one to two seconds, for two to three, and so on."""
 
     def plus(self, other: BackendCounts) -> BackendCounts:
         """Those of this Backend, and of one of the same name that has left, in one."""

@@ -290,6 +290,14 @@ def test_a_total_under_a_name_that_is_gone_does_not_go_back(make: Make) -> None:
     )
 
 
+def test_lines_that_a_log_has_lost_stay_counted_when_the_config_wants_no_log_any_more(make: Make) -> None:
+    registry = Registry(make.settings(), 0.0)
+    for dropped in (5, 7, 0, 2):
+        registry.take_report(make.report(log_dropped=dropped))
+
+    assert 9 == registry.tally.totals().log_dropped
+
+
 # Many Backends
 
 

@@ -166,6 +166,17 @@ def test_what_is_redacted_shows_nowhere_in_a_line() -> None:
         assert "4111" not in line(form, redacted=("Card",))
 
 
+def test_what_was_sent_last_can_be_put_aside_for_a_while() -> None:
+    """Where two Attempts run beside each other, each has its own."""
+    record = Record(0.0)
+    record.send(10, 1.5, b"span")
+    aside = record.sending
+    record.end("b", 1.0, "200", 2.0)
+    record.send(*aside)
+
+    assert (10, 1.5, b"span") == aside == record.sending
+
+
 def test_the_trace_is_told_whether_it_is_ours_or_passes_by() -> None:
     trace_id, field = b"a" * 32, b"Traceparent: 00-%b-%b-01" % (b"b" * 32, b"c" * 16)
     passing = RequestHead(b"GET / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n", Limits())

@@ -147,6 +147,9 @@ class Totals:
         _add(self.rate_limited, _missing(before.rate_limited, after.rate_limited))
         _add(self.degraded, _missing(before.degraded, after.degraded))
         _add(self.spans, _missing(before.spans, after.spans))
+        if after.log_dropped < before.log_dropped:
+            # It has no log any more, or a new one.
+            self.log_dropped += before.log_dropped
         for names in before.durations.keys() - after.durations.keys():
             self.durations.setdefault(names, Histogram()).add(*before.durations[names])
         for key in before.backends.keys() - after.backends.keys():
