@@ -7,7 +7,7 @@ nothing is said of a value whose form is wrong. Called by `loader`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from proxy.config.build import address_of, policy
 from proxy.config.crowding import crowding, priority
@@ -196,12 +196,13 @@ def _routes(reading: Reading) -> Iterator[Finding]:
     names = [(("routes", n, "name"), route.name or f"route-{n + 1}") for n, route in enumerate(config.routes)]
     yield from _given_twice(reading, names, "routes are named")
     for number, route in enumerate(config.routes):
-        yield from _target(reading, number)
+        given = reading.document.keys_of_item("routes", number)
+        yield from _target(given, number)
         yield from _references(reading, number, route)
         yield from _split(reading, number, route)
         yield from _match(number, route)
-        yield from _rewriting(reading, number, route)
-        yield from _queue(reading, number, route)
+        yield from _rewriting(reading, number, route, given)
+        yield from _queue(reading, number, route, given)
         yield from priority(reading, number, route)
         yield from sticky_route(reading, number, route)
         yield from aborting(reading, number, route)
@@ -209,12 +210,12 @@ def _routes(reading: Reading) -> Iterator[Finding]:
             yield Finding(("routes", number, "answer", "body"), f"an answer {route.answer.status} has no body")
 
 
-def _target(reading: Reading, number: int) -> Iterator[Finding]:
-    given = [key for key in TARGETS if reading.has("routes", number, key)]
-    if not given:
+def _target(given: Collection[str], number: int) -> Iterator[Finding]:
+    targets = [key for key in TARGETS if key in given]
+    if not targets:
         yield Finding(("routes", number), f"needs {one_of(TARGETS)}")
-    for key in given[1:]:
-        message = f"a route has one of {one_of(TARGETS)}, and this one has '{given[0]}'"
+    for key in targets[1:]:
+        message = f"a route has one of {one_of(TARGETS)}, and this one has '{targets[0]}'"
         yield Finding(("routes", number, key), message, at_key=True)
 
 
@@ -251,11 +252,11 @@ def _match(number: int, route: Route) -> Iterator[Finding]:
         seen.add(name.lower())
 
 
-def _rewriting(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+def _rewriting(reading: Reading, number: int, route: Route, given: Collection[str]) -> Iterator[Finding]:
     place: Path = ("routes", number)
-    if reading.has(*place, "answer") or reading.has(*place, "redirect"):
+    if "answer" in given or "redirect" in given:
         for key in ("strip_prefix", "preserve_host"):
-            if reading.has(*place, key):
+            if key in given:
                 yield Finding((*place, key), "does nothing without 'pool' or 'split'", at_key=True)
     elif route.strip_prefix and reading.is_sure(*place, "match"):
         path = route.match.path
@@ -265,10 +266,10 @@ def _rewriting(reading: Reading, number: int, route: Route) -> Iterator[Finding]
             yield Finding((*place, "strip_prefix"), message)
 
 
-def _queue(reading: Reading, number: int, route: Route) -> Iterator[Finding]:
+def _queue(reading: Reading, number: int, route: Route, given: Collection[str]) -> Iterator[Finding]:
     place: Path = ("routes", number)
     if route.on_unavailable != "queue":
-        if reading.has(*place, "queue") and reading.is_sure(*place, "on_unavailable"):
+        if "queue" in given and reading.is_sure(*place, "on_unavailable"):
             yield Finding((*place, "queue"), "does nothing without 'on_unavailable: queue'", at_key=True)
     elif route.pool is None:
         yield Finding((*place, "on_unavailable"), "needs a 'pool' that gets the writes later", at_key=True)

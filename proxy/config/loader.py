@@ -52,8 +52,9 @@ def loads(text: str, name: str, environ: Mapping[str, str], running: Settings | 
     if document.root.value is None:
         document.note(1, 1, "there is nothing in this file; the least it needs is 'listeners' and 'pools'")
         raise ConfigError(document.mistakes)
-    findings = list(not_yet(document.data()))
-    shaped = shape(document, findings)
+    data = document.data()
+    findings = list(not_yet(data))
+    shaped = shape(document, data, findings)
     findings += shaped.findings
     token, tls = "", TlsSettings()
     fallbacks: Fallbacks = {}

@@ -6,6 +6,7 @@ The docstrings are what users read, in `docs/config.md` and in the JSON Schema. 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -63,7 +64,7 @@ class Block(BaseModel):
     def _explain(cls, value: Any, handler: ModelWrapValidatorHandler[Block]) -> Block:
         if not isinstance(value, dict):
             raise wrong(f"expected a map, not {quoted(value)}")
-        known = {field.alias or name for name, field in cls.model_fields.items()}
+        known = _known(cls)
         refused = {key: message for key in value if (message := cls._refusal(key, value[key], known))}
         if not refused:
             return handler(value)
@@ -76,11 +77,17 @@ class Block(BaseModel):
         raise ValidationError.from_exception_data(cls.__name__, errors)
 
     @classmethod
-    def _refusal(cls, key: str, value: object, known: set[str]) -> str | None:
+    def _refusal(cls, key: str, value: object, known: frozenset[str]) -> str | None:
         """Why this key can't be here at all, or not without a value."""
         if key not in known:
             return cls.belongs_elsewhere.get(key) or f"unknown key{nearest(key, sorted(known))}"
         return "has no value; give it one or take the key away" if value is None else None
+
+
+@cache
+def _known(block: type[Block]) -> frozenset[str]:
+    """The keys of a block; kept, as a file may have 10,000 of a kind."""
+    return frozenset(field.alias or name for name, field in block.model_fields.items())
 
 
 def _at_key(message: str) -> PydanticCustomError:

@@ -50,9 +50,8 @@ class Shape:
     """Paths of all that was left out or replaced: nothing can be said of what is there."""
 
 
-def shape(document: Document, known: Sequence[Finding]) -> Shape:
-    """Read the document's data; report what is wrong beyond what is known already."""
-    data = document.data()
+def shape(document: Document, data: object, known: Sequence[Finding]) -> Shape:
+    """Read the document's data, and mend it where it is wrong; report what is wrong beyond what is known already."""
     result = Shape(aside={finding.path for finding in known})
     result.config, errors = _read(data)
     found = [_finding(error) for error in errors if not _is_consequence(error)]

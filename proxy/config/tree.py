@@ -96,6 +96,12 @@ class Document:
                 return False
         return True
 
+    def keys_of_item(self, key: str, number: int) -> Collection[str]:
+        """The keys of one map in a list at the top of the file."""
+        top = self.root.value if self.root else None
+        items = top[key].value if isinstance(top, dict) and key in top else None
+        return items[number].keys.keys() if isinstance(items, list) else ()
+
     def keys(self, key: str) -> Collection[str]:
         """The keys of a map at the top of the file; none where there is no such map."""
         top = self.root.value if self.root else None
