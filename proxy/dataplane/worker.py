@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 import sys
+from binascii import hexlify
 from time import monotonic
 
 import uvloop
@@ -162,7 +163,7 @@ class Worker:
 
     def make_id(self) -> bytes:
         """A new `X-Request-Id`."""
-        return b"%032x" % self.rng.getrandbits(128)
+        return hexlify(self.rng.randbytes(16))
 
     # Snapshots and news
 

@@ -77,6 +77,42 @@ async def test_what_is_sent_during_a_flush_is_not_lost() -> None:
     assert [("first", b"a"), ("second", b"more")] == written
 
 
+async def test_what_is_to_be_done_then_waits_for_all_that_was_to_be_sent() -> None:
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    one = Recipient("one", written)
+    outbox.then(lambda: written.append(("nothing waits", b"")))
+
+    outbox.send(one, b"a")
+    outbox.then(lambda: written.append(("then", b"")))
+    outbox.send(one, b"b")
+    await asyncio.sleep(0)
+
+    assert [("nothing waits", b""), ("one", b"a"), ("one", b"b"), ("then", b"")] == written
+
+
+@pytest.mark.parametrize("answers", [False, True])
+async def test_what_is_to_be_done_then_waits_for_what_is_sent_during_a_flush(answers: bool) -> None:  # noqa: FBT001
+    written: list[tuple[str, bytes]] = []
+    outbox = Outbox(asyncio.get_running_loop())
+    second = Recipient("second", written)
+
+    class Closing(Recipient):
+        def deliver(self, data: bytes, noisy: dict[int, int]) -> None:
+            super().deliver(data, noisy)
+            if answers:
+                outbox.send(second, b"more")
+            outbox.then(lambda: written.append(("then", b"")))
+
+    outbox.send(Closing("first", written), b"a")
+    outbox.send(second, b"b")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    more = [("second", b"more")] if answers else []
+    assert [("first", b"a"), ("second", b"b"), *more, ("then", b"")] == written
+
+
 async def test_a_message_that_can_not_be_sent_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
     """The rest of that turn was lost, and who flushed for another reason failed."""
     written: list[tuple[str, bytes]] = []

@@ -34,7 +34,7 @@ PACKAGES = str(Path(__file__).parents[3])
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TOP_PAD_": "1048576",
-    "MALLOC_TRIM_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "16777216",
 }
 """glibc's allocator (mallopt(3)) keeps so many bytes of freed memory. By itself it gives the buffers of each large
 body back to the kernel and faults them in again: 40 % of the CPU of a 1 MB answer (`docs/performance.md`)."""

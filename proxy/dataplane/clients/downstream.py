@@ -363,9 +363,8 @@ class Downstream(asyncio.Protocol):
     def close(self) -> None:
         """Send what is left to send, then close; the sweep cuts a client that does not read it."""
         if not self.is_gone:
-            self.worker.outbox.flush()
             self.arm(monotonic() + self.worker.timeouts.stall)
-            self.transport.close()
+            self.worker.outbox.then(self.transport.close)
 
     def reset(self) -> None:
         """Close so that the break shows even where the end of the connection would end the body."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+from collections.abc import Callable
 from typing import Protocol
 
 JOIN_BELOW = 16384
@@ -37,11 +38,13 @@ class Recipient(Protocol):
 class Outbox:
     """The messages of one worker that wait for the end of this turn of its loop."""
 
-    __slots__ = ("_loop", "_poll", "_waiting")
+    __slots__ = ("_is_delivering", "_loop", "_poll", "_then", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[tuple[Recipient, bytes]] = []
+        self._then: list[Callable[[], None]] = []
+        self._is_delivering = False
         self._poll = select.epoll()
 
     def __repr__(self) -> str:
@@ -77,10 +80,28 @@ class Outbox:
         for part in parts:
             self.send(recipient, part)
 
+    def then(self, act: Callable[[], None]) -> None:
+        """Do this once all that was to be sent by now has been: at the end of this turn, or now if nothing is."""
+        if self._waiting or self._is_delivering:
+            self._then.append(act)
+        else:
+            act()
+
     def flush(self) -> None:
         """Send now. A connection that was closed in the meantime takes nothing more."""
         if not self._waiting:
             return
+        then, self._then = self._then, []
+        self._is_delivering = True
+        self._deliver()
+        self._is_delivering = False
+        if not self._waiting:
+            then += self._then
+            self._then = []
+        for act in then:
+            act()
+
+    def _deliver(self) -> None:
         waiting, self._waiting = self._waiting, []
         noisy = dict(self._poll.poll(0))
         for recipient, data in waiting:
