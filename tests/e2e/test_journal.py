@@ -6,7 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections import Counter
+from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,12 @@ async def windows(proxy: Proxy, wanted: int, what: str = "pools") -> Json:
             await asyncio.sleep(0.05)
 
 
-def fared(load: Load) -> Counter[str]:
-    """What clients saw, in the words of the accounting."""
+def fared(load: Load, until: float = inf) -> Counter[str]:
+    """What clients saw of the requests that had ended by then, in the words of the accounting."""
     seen: Counter[str] = Counter(good=0, bad=0, unknown=0)
     for record in load.records:
+        if record.sent_at + record.seconds > until:
+            continue
         if record.answer is not None and record.answer.status < 400:
             seen["good"] += 1
         elif record.answer is not None and record.answer.status >= 500:
@@ -95,17 +100,19 @@ async def test_what_a_failover_is_said_to_have_cost_is_what_clients_saw(rig: Rig
         await load.answered(150)
         await rig.spoil("red", "close", spares_health=True)
         entry = await told(proxy, "&kind=failover", to="green")
+        done = datetime.fromisoformat(entry["evidence"]["done_at"]).timestamp() - time.time() + now()
         await load.answered(30)
-    seen, cost = fared(load), entry["cost"]
+    # Where the machine is busy, a request to red may still fail a moment after the switch.
+    seen, early, cost = fared(load), fared(load, done), entry["cost"]
     hour = await windows(proxy, seen.total())
     saved = sum(
         r.is_good and "attempts=" in ((r.answer and r.answer.field("proxy-status")) or "") for r in load.records
     )
 
     assert dict(seen) == {name: hour[name] for name in ("good", "bad", "unknown")}
-    assert (seen["bad"], seen["unknown"]) == (cost["failed"], cost["unknown"])
-    assert saved == hour["saved"] == cost["saved"] > 0
-    assert seen["unknown"] > 0
+    assert early["bad"] <= cost["failed"] <= seen["bad"]
+    assert 0 < early["unknown"] <= cost["unknown"] <= seen["unknown"]
+    assert saved == hour["saved"] >= cost["saved"] > 0
     assert ("red", "rule", True) == (entry["from"], entry["who"], 0 <= cost["detect_s"] + cost["switch_s"] < PATIENCE)
     assert (await told(proxy, "&kind=write", pool="app"))["evidence"]["count"] <= seen["unknown"]
     assert seen["unknown"] + seen["bad"] == hour["budget"]["spent"]
