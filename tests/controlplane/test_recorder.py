@@ -236,7 +236,9 @@ def test_a_pool_is_told_when_it_is_degraded_down_and_up(book: Book) -> None:
         (one["from"], one["to"]) for one in told
     ]
     assert "Pool app is degraded, before up: 2 of 3 backends serve; out: b0 (failed_probes)." == told[0]["sentence"]
-    assert {"available": 0, "total": 3, "out": {f"b{n}": ["failed_probes"] for n in range(3)}} == told[1]["evidence"]
+    assert {"available": 0, "total": 3, "standby": 0, "out": {f"b{n}": ["failed_probes"] for n in range(3)}} == told[1][
+        "evidence"
+    ]
 
 
 def test_panic_is_told(book: Book) -> None:
@@ -423,6 +425,14 @@ def test_a_switch_that_is_no_longer_wanted_is_told(make: Make) -> None:
     ] == book.sentences(kind="failover")
 
 
+def test_who_stands_by_is_not_called_out(passive: Book) -> None:
+    passive.probe("b0", "no", "no", at=3.0)
+
+    assert ["Pool app is degraded, before up: 1 of 3 backends serve, 1 on standby; out: b0 (failed_probes)."] == (
+        passive.sentences(kind="pool")
+    )
+
+
 def test_while_the_place_is_vacant_the_pool_is_not_called_down(passive: Book) -> None:
     passive.registry.told = lambda: (0,)
     passive.probe("b0", "no", "no", at=3.0)
@@ -444,7 +454,7 @@ def test_writes_of_which_nobody_knows_are_told_at_once_and_then_together(book: B
 
     assert [(1, 1), (10, 11)] == [(one["evidence"]["count"], one["evidence"]["total"]) for one in book.told()]
     assert (
-        "1 write to pool app failed, and nobody knows whether they were executed; none was sent again."
+        "1 write to pool app failed, and nobody knows whether it was executed; none was sent again."
         == book.sentences()[0]
     )
     book.recorder.close()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from proxy.controlplane.journal.backends import standing
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import PoolRecord
-from proxy.controlplane.pools.sentences import PoolState, out_of, state_of
+from proxy.controlplane.pools.sentences import NOT_OUT, PoolState, out_of, state_of
 from proxy.controlplane.pools.splits import BY_HAND, CUT_OFF
 from proxy.core.journal import PERSON, RULE, Entry, Kind
 from proxy.core.model import Unavailable
@@ -68,13 +68,19 @@ def changes(pool: PoolRecord, before: PoolView, now: PoolView) -> Iterator[Entry
 
 def _who_is_out(pool: PoolRecord) -> Json:
     """Who is out, and why; a few of them."""
-    out = {one.settings.name: [reason.value for reason in one.reasons] for one in out_of(pool)}
-    return {"available": pool.available, "total": len(pool.backends), "out": dict(islice(out.items(), NAMES_SHOWN))}
+    out = {one.settings.name: [reason.value for reason in one.reasons if reason not in NOT_OUT] for one in out_of(pool)}
+    return {
+        "available": pool.available,
+        "total": len(pool.backends),
+        "standby": sum(standing(one.reasons) == "standby" for one in pool.backends.values()),
+        "out": dict(islice(out.items(), NAMES_SHOWN)),
+    }
 
 
 def _words(evidence: Json) -> str:
-    """`2 of 6 backends serve; out are b0 (drain), b1 (maint)`."""
+    """`2 of 6 backends serve, 2 on standby; out: b0 (drain), b1 (maint)`."""
     said = f"{evidence['available']} of {evidence['total']} backends serve"
+    said += f", {evidence['standby']} on standby" if evidence["standby"] else ""
     out = ", ".join(f"{name} ({', '.join(reasons)})" for name, reasons in evidence["out"].items())
     return f"{said}; out: {out}" if out else said
 

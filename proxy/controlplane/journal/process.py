@@ -25,7 +25,7 @@ Json = dict[str, Any]
 # The process
 
 
-def started(how: str, before: str, cause: str, who: str = PERSON) -> Entry:
+def started(how: str, before: str, cause: str, who: str = RULE) -> Entry:
     """The program begins."""
     evidence = {"pid": os.getpid(), "version": __version__}
     return Entry(
@@ -200,8 +200,8 @@ def certificate_of_backend(pool: str, backend: str, fault: str) -> Entry:
 def unknown_outcomes(pool: str, routes: Mapping[str, int], total: int) -> Entry:
     """Writes failed that may have been executed."""
     count = sum(routes.values())
-    said = "1 write" if count == 1 else f"{count} writes"
-    sentence = f"{said} to pool {pool} failed, and nobody knows whether they were executed; none was sent again."
+    said, was = ("1 write", "it was") if count == 1 else (f"{count} writes", "they were")
+    sentence = f"{said} to pool {pool} failed, and nobody knows whether {was} executed; none was sent again."
     evidence = {"count": count, "routes": dict(routes), "total": total}
     fields: Json = {"after": "unknown", "cause": "the connection was lost or silent once the request was sent"}
     return Entry(Kind.WRITE, sentence, pool, evidence=evidence, **fields)
