@@ -7,7 +7,6 @@ longest goes first.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from math import inf
 from proxy.core.fallback import StalePolicy
 from proxy.core.grammar import UNTIL_CLOSE, options_of, with_nominated
 from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.queueing import CHECKED
 
 _TELLING = re.compile(rb"\n(cache-control|vary|set-cookie|age):[ \t]*([^\r]*)\r", re.IGNORECASE)
 FORBIDDING = frozenset({b"no-store", b"no-cache", b"private", b"must-revalidate", b"proxy-revalidate"})
@@ -152,8 +152,9 @@ class LastGood:
 
 def as_kept(response: ResponseHead) -> ResponseHead:
     """The same head for another request, whose id is another, and of an age that we tell."""
-    changed = copy.copy(response)
-    changed.cuts = with_nominated(response.cuts, response.head.lower(), {b"age", b"x-request-id"})
+    # Read anew: where it is compiled, a head can't be copied.
+    changed = ResponseHead(response.head, CHECKED)
+    changed.cuts = with_nominated(changed.cuts, response.head.lower(), {b"age", b"x-request-id"})
     changed.has_request_id = False
     return changed
 
