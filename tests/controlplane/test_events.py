@@ -144,7 +144,7 @@ async def test_what_is_wrong_with_the_proxy_itself_is_told(api: Api, listen: Ope
 
     told = await stream.next()
 
-    assert ("proxy", {"readiness": "draining", "problems": ["disk full"]}) == (told.name, told.data)
+    assert ("proxy", {"cut_off": [], "readiness": "draining", "problems": ["disk full"]}) == (told.name, told.data)
 
 
 # The journal

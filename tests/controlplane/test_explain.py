@@ -128,6 +128,14 @@ async def test_a_split_tells_what_each_pool_would_do(api: Api) -> None:
     ) == told["sentence"]
 
 
+async def test_a_pool_that_is_cut_off_from_its_split_gets_nothing(api: Api) -> None:
+    api.control.registry.cut("canary", "payments", 0.0)
+    told = await explained(api, url="/canary")
+
+    assert "GET /canary takes route canary to pool app: it goes to one of " in told["sentence"]
+    assert [("app", 1.0), ("payments", 0.0)] == [(one["pool"], one["share"]) for one in told["choices"]]
+
+
 async def test_a_client_with_a_cookie_of_ours_goes_where_it_belongs_and_no_key_is_told(open_api: OpenApi) -> None:
     sticky = StickyPolicy(cookie="node", keys=(b"s3cret-" * 5,))
     route = RouteSettings("split", split=(("app", 0.5), ("payments", 0.5)), sticky=sticky)

@@ -73,7 +73,6 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with await asyncio.start_server(rig.serve, "127.0.0.1", 0) as server:
         rig.address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
         yield rig
-        await rig.prober.close()
 
 
 async def test_own_code_says_whether_a_backend_is_well(rig: Rig) -> None:

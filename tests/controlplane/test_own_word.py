@@ -85,7 +85,7 @@ def test_what_it_says_is_not_taken_for_an_administrators_word_after_a_restart(ma
     state = registry.snapshot().backends[KEY]
 
     assert (AdminState.READY, HealthState.UP) == (state.admin, state.health)
-    assert "drain" not in _document({KEY: state})
+    assert "drain" not in _document({KEY: state}, {})
 
 
 def test_a_reload_that_stops_obeying_forgets_its_word(make: Make) -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from proxy.controlplane.admin import sheet
 from proxy.controlplane.admin.operations import Answer, Control, Operation, Parameter, problem
-from proxy.controlplane.admin.pools import pools_document
+from proxy.controlplane.admin.pools import own_state, pools_document
 from proxy.controlplane.admin.problems import Problem, sealed
 from proxy.controlplane.admin.view import View
 from proxy.core.journal import Kept, Query
@@ -40,8 +40,8 @@ RESUMED = 1000
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 ABOUT = """Server-sent events. First a `snapshot` (as `/v1/pools`), and another whenever pools or backends come or go.
 Then at most once a second `pools`, with the pools that have changed and those of their backends that have; `proxy` when
-its readiness or its problems change; and each new entry of the journal at once, as `journal`, with its number as `id`.
-Whoever names the last `id` gets the entries since."""
+its readiness, its problems or what is cut off from a split change; and each new entry of the journal at once, as
+`journal`, with its number as `id`. Whoever names the last `id` gets the entries since."""
 DIGITS = 18
 """Of a number that anybody may name."""
 ID = {"type": "integer", "minimum": 0, "maximum": 10**DIGITS - 1}
@@ -182,7 +182,7 @@ class Events:
                 reader.put(event("journal", json.dumps(entry).encode(), entry["id"]))
         self._readers.add(reader)
         if self._ticking is None:
-            self._own = _own_state(self._control)
+            self._own = own_state(self._control)
             self._unsubscribe = self._control.journal.subscribe(self._take)
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
@@ -217,7 +217,7 @@ class Events:
         async with self._drawing:
             before, drawn = self._sheet, await sheet.draw(self._control.registry, self._view)
             self._sheet = drawn
-        own = _own_state(self._control)
+        own = own_state(self._control)
         if own != self._own:
             self._own = own
             self._tell(event("proxy", own))
@@ -237,10 +237,6 @@ class Events:
             self._unsubscribe()
             self._unsubscribe = None
         self._sheet = None
-
-
-def _own_state(control: Control) -> bytes:
-    return json.dumps({"readiness": control.readiness(), "problems": control.problems()}).encode()
 
 
 def _last_id(request: web.Request) -> int | None:

@@ -103,7 +103,8 @@ class Explain:
             if self._router[0] is not settings.routes:
                 self._router = (settings.routes, await asyncio.to_thread(Router, settings.routes))
             rng = random.Random()  # noqa: S311 - as the Balancers draw
-            world = World(settings, self._router[1], known, now, rng, time.time())
+            cuts = registry.splits.told()
+            world = World(settings, self._router[1], known, now, rng, time.time(), cuts)
             found = await asyncio.to_thread(world.explain, head, client)
         return self._document(found, head.partition(b" ")[0])
 

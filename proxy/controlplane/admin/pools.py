@@ -164,10 +164,15 @@ class Pools:
 
 def pools_document(drawn: sheet.Sheet, control: Control) -> bytes:
     """A PoolsDocument as it is sent."""
+    return b'{"pools": [%b], %b' % (b", ".join(entry.whole() for entry in drawn.values()), own_state(control)[1:])
+
+
+def own_state(control: Control) -> bytes:
+    """What is said of the proxy itself, and of no Pool."""
     cuts = control.registry.cuts().items()
     cut_off = [{"route": name, "pool": cut.pool, "evidence": cut.evidence} for name, cut in cuts]
     own = {"cut_off": cut_off, "readiness": control.readiness(), "problems": control.problems()}
-    return b'{"pools": [%b], %b' % (b", ".join(entry.whole() for entry in drawn.values()), json.dumps(own).encode()[1:])
+    return json.dumps(own).encode()
 
 
 def pool_of(control: Control, name: str) -> PoolRecord:
