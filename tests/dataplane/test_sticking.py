@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import AdminState, BackendState, Snapshot
 from proxy.core.retry import RetryPolicy
 from proxy.core.settings import BackendSettings, HashOn, HoldPolicy, PoolSettings, RouteSettings, Settings, StickyPolicy
@@ -58,7 +61,7 @@ class Stage:
         assert not any(before.values())
         wires = {key: self.open(backend) for key, backend in self.backends.items()}
         client = Wire(self.loop, Downstream(self.worker, Arrival(WEB)))
-        client.hear("\r\n".join([f"{method} / HTTP/1.1", "Host: a.example", *fields, "", ""]).encode())
+        client.hear("\r\n".join([f"{method} / HTTP/1.1", "Host: a.example", *fields, "", ""]).encode("latin-1"))
         asked = [(key, wire) for key, wire in wires.items() if wire.written]
         for _, wire in asked:
             wire.hear(answer)
@@ -175,6 +178,37 @@ def test_a_stream_and_a_head_bear_the_cookie_too() -> None:
     _, _, to_head = stage.ask(method="HEAD", answer=b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
 
     assert [1, 1] == [answer.count(b"Set-Cookie: where=") for answer in (chunked, to_head)]
+
+
+@pytest.mark.parametrize(("is_known", "asked"), [(False, 2), (True, 1)])
+def test_a_client_with_an_owner_is_not_hedged(asked: int, *, is_known: bool) -> None:
+    stage = Stage(sticky(), hedge=HedgePolicy(HedgeAfter(seconds=1e-9)), retries=RetryPolicy(unsafe_reuse=1e6))
+    _, _, answer = stage.ask()
+    cookie = cookie_of(answer) if is_known else "Cookie: a=1"
+    wires = [stage.open(backend) for backend in stage.backends.values()]
+    client = Wire(stage.loop, Downstream(stage.worker, Arrival(WEB)))
+    client.hear(f"GET / HTTP/1.1\r\nHost: a.example\r\n{cookie}\r\n\r\n".encode())
+
+    assert asked == sum(bool(wire.written) for wire in wires)
+
+
+FUZZED = Stage(sticky())
+
+
+TOKENS = ("where=", "where", "Where=", "=", ";", "; ", " ", "\t", "a", '"', ",", "\xff", "A" * 48, "where=" + "A" * 48)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(TOKENS), max_size=8).map("".join), min_size=1, max_size=4))
+@example(["where=;where=;;where=", "where==", ";"])
+def test_no_cookie_harms_a_worker_or_gets_by(lines: list[str]) -> None:
+    name, asked, answer = FUZZED.ask(*(f"Cookie: {line}" for line in lines))
+    seen = [line.partition(b":")[2] for line in asked.split(b"\r\n") if line.startswith(b"Cookie:")]
+
+    assert name.startswith("app-")
+    assert [] == [pair for line in seen for pair in line.split(b";") if pair.strip(b" \t").startswith(b"where=")]
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Set-Cookie: where=" in answer
 
 
 # Splits

@@ -154,6 +154,9 @@ class Exchange(Racing):
         is_fit = attempt.number == 1 and request.method in HEDGED and not request.has_body and not request.is_upgrade
         if not is_fit or self._failure is not None or hedging is None or not isinstance(dispatch, Dispatch):
             return False
+        if dispatch.owner is not None:
+            # Another knows nothing of this client, and an answer of it would say that it belongs there.
+            return False
         return await self._race(dispatch, hedging)
 
     # When nothing can serve
