@@ -6,6 +6,7 @@ The supervisor owns it, and hands it whatever `registry` has changed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from proxy.controlplane.pools.memory import Memory
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.switching import Switching
 from proxy.controlplane.workers.fleet import Fleet
+
+log = logging.getLogger(__name__)
 
 
 class Owner(Protocol):
@@ -37,8 +40,6 @@ class Consequences:
     def carry_out(self, changes: list[Change]) -> None:
         """Log what changed; tell workers and remember it where it did not come from them."""
         owner = self._owner
-        if changes:
-            owner.recorder.note(changes, monotonic())
         for change in changes:
             log_change(change)
             owner.switching.note(change)
@@ -49,6 +50,15 @@ class Consequences:
             owner.memory.keep()
             if self._publishing is None:
                 self._publishing = asyncio.get_running_loop().call_soon(self.publish)
+        if changes:
+            self._write_down(changes)
+
+    def _write_down(self, changes: list[Change]) -> None:
+        """Last of all, and whatever goes wrong in it is no reason to serve worse."""
+        try:
+            self._owner.recorder.note(changes, monotonic())
+        except Exception:
+            log.exception("what has changed could not be written into the journal")
 
     def publish(self) -> None:
         """One Snapshot for all that changed in one turn of the loop."""

@@ -65,13 +65,13 @@ class Rounds:
         owner.registry.own.loop_lag, self._lag = self._lag, 0.0
         owner.carry_out(owner.registry.tick(now))
         owner.carry_out(owner.registry.compare(now))
-        owner.recorder.tick(now)
         for worker in owner.registry.overdue():
             say(log, logging.ERROR, "a worker keeps a pool from a switch: killed", worker=worker)
             if worker < 0:
                 owner.predecessors.kill_one(-worker)
             else:
                 owner.fleet.renew(worker)
+        owner.recorder.tick(now)
 
     def end(self) -> None:
         """Look no more."""
