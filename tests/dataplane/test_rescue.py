@@ -301,6 +301,32 @@ def test_a_client_with_a_certificate_neither_leaves_an_answer_nor_gets_one() -> 
     assert 502 == Answer(bytes(client.written)).status
 
 
+@pytest.mark.parametrize(
+    ("first", "same", "other"),
+    [
+        (b"X-Forwarded-Proto: https", b"X-Forwarded-Proto: https", b"X-Forwarded-Proto: http"),
+        (b"Forwarded: for=1.2.3.4;proto=https", b"Forwarded: for=5.6.7.8;proto=https", b"Forwarded: proto=http"),
+    ],
+)
+def test_what_a_trusted_proxy_says_of_scheme_and_host_is_part_of_what_was_asked(
+    first: bytes, same: bytes, other: bytes
+) -> None:
+    plane = Degraded(stale=StalePolicy())
+
+    def status(field: bytes, play: Callable[[], object]) -> int:
+        plane.end_outages()
+        client = plane.client()
+        client._protocol.forwarding.is_trusted = True  # type: ignore[union-attr]
+        client.hear(GET.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % field))
+        play()
+        return Answer(bytes(client.written)).status
+
+    status(first, lambda: plane.connect_or_take().hear(OK))
+    plane.begin_anew()
+
+    assert [200, 502] == [status(field, plane.refuse) for field in (same, other)]
+
+
 def test_what_the_other_pool_answers_is_not_kept_for_later() -> None:
     plane = Degraded(pool="other", stale=StalePolicy())
 

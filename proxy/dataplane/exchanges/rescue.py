@@ -6,6 +6,7 @@ what is decided in `core.fallback`, what may be kept of good answers in `core.st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +23,7 @@ from proxy.dataplane.reload import rewrite
 from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:
-    from proxy.core.headers import Rewrite
+    from proxy.core.headers import Forwarding, Rewrite
     from proxy.core.http1 import RequestHead, ResponseHead
     from proxy.core.pool import Pool
     from proxy.core.routing import Route
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 POOL, STALE, FIXED = "pool", "stale", "fixed"
 """What stood in: a label of a metric, a parameter of Proxy-Status."""
+
+
+ASKED_AT = frozenset({b"x-forwarded-proto", b"x-forwarded-host"})
+_ASKED_AT = re.compile(rb"(?:proto|host)=[^;,]*", re.IGNORECASE)
 
 
 class StoodIn(NamedTuple):
@@ -52,7 +57,7 @@ class Rescue:
         self._route = route
         self._request = request
         # A client with a certificate is somebody, as one with Authorization is.
-        self._scheme = b"" if client.forwarding.is_vouched_for else client.forwarding.scheme
+        self._scheme = b"" if client.forwarding.is_vouched_for else _asked_at(client.forwarding, request)
         self._attempts = self._received = 0
         self.policy = policy
         self.home = home
@@ -141,6 +146,15 @@ class Rescue:
         name = self.home.name
         counted_by = self.policy.pool if kind == POOL else name
         self._worker.stats.count_degraded(self._route.name, name, kind, status, counted_by)
+
+
+def _asked_at(told: Forwarding, request: RequestHead) -> bytes:
+    """The scheme, and what a proxy in front that we trust says of it and of the host: a Backend may heed that."""
+    if not told.is_trusted:
+        return told.scheme
+    said = [value for name, value in request.forwarded if name in ASKED_AT]
+    standard = [part for name, value in request.forwarded if name == b"forwarded" for part in _ASKED_AT.findall(value)]
+    return b" ".join((told.scheme, *said, *standard))
 
 
 def _stale(kept: Kept, age: int, request: RequestHead, proxy_status: bytes, *, close: bool) -> bytes:
