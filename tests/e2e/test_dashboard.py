@@ -465,12 +465,12 @@ async def test_an_open_dashboard_has_workers_say_and_hear_no_more(shop: tuple[Ri
 
 
 async def calls_of(workers: list[int]) -> int:
-    """Writes that these processes do in three seconds without traffic: one Report a second each, and no more."""
+    """Writes that these processes do in two seconds without traffic: one Report a second each, and no more."""
 
     def writes() -> int:
         texts = [Path(f"/proc/{pid}/io").read_text() for pid in workers]
         return sum(int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("syscw"))
 
     before = writes()
-    await asyncio.sleep(3)
+    await asyncio.sleep(2)
     return writes() - before
