@@ -99,6 +99,16 @@ def test_a_pool_without_anybody_is_down(make: Make) -> None:
     assert (PoolState.DOWN, "DOWN: 1 of 1 app backends out (red failed_probes); nothing failed") == of_pool(registry)
 
 
+def test_a_pool_in_panic_in_which_nobody_is_well_is_down(make: Make) -> None:
+    registry = registry_of(make, *named("red"))
+    fail(registry, "red")
+    registry.take_pool_news(PoolNews(0, "app", panic=True, at=1.0))
+
+    state, sentence = of_pool(registry)
+    assert PoolState.DOWN is state
+    assert "; too few are well, so verdicts are not believed; " in sentence
+
+
 def test_a_pool_in_panic_says_so(make: Make) -> None:
     registry = registry_of(make, *named("red"))
     registry.take_pool_news(PoolNews(0, "app", panic=True, at=1.0))

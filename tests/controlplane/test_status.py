@@ -110,7 +110,7 @@ async def test_a_pool_without_an_available_backend_is_a_failure(api: Api, run_st
     result = await run_status("--admin", address(api))
 
     first = [
-        "POOL app  PANIC  0 of 2 available",
+        "POOL app  DOWN  0 of 2 available",
         "  2 of 2 app backends out (b0 maint, b1 maint); too few are well, so verdicts are not believed;",
     ]
     assert (1, first) == (result.exit_code, result.output.splitlines()[:2])

@@ -30,7 +30,7 @@ class PoolState(enum.StrEnum):
     PANIC = "panic"
     """Too few are well, so what probes and Breakers say is ignored."""
     DOWN = "down"
-    """Nobody serves."""
+    """Nobody is well. In panic they are tried all the same."""
 
 
 # Pools
@@ -38,10 +38,10 @@ class PoolState(enum.StrEnum):
 
 def state_of(pool: PoolRecord) -> PoolState:
     """How the Pool stands."""
-    if pool.panic:
-        return PoolState.PANIC
     if pool.available == 0:
         return PoolState.DEGRADED if _is_switching(pool) else PoolState.DOWN
+    if pool.panic:
+        return PoolState.PANIC
     return PoolState.DEGRADED if out_of(pool) or pool.governor.degraded else PoolState.UP
 
 
