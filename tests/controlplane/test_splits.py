@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.controlplane.admin.metrics import metrics_page
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.governor import Refused
 from proxy.controlplane.pools.memory import Memory, recall, recalled
@@ -199,6 +201,19 @@ def test_the_journal_tells_of_the_rule_and_of_the_person(make: Make) -> None:
         ),
         ("person", None, "cut off", "5%", "Pool canary has its share of route shop back: by a person."),
     ] == told
+
+
+def test_the_metrics_tell_of_it_as_long_as_it_lasts(make: Make) -> None:
+    def told(registry: Registry) -> list[tuple[dict[str, str], float]]:
+        page = "".join(metrics_page(registry, lambda: 0).parts())
+        families = {family.name: family for family in text_string_to_metric_families(page)}
+        return [(sample.labels, sample.value) for sample in families["failover_split_cut_off"].samples]
+
+    registry = cut(make)
+    during = told(registry)
+    registry.resume("shop")
+
+    assert ([({"route": "shop", "pool": "canary"}, 1.0)], []) == (during, told(registry))
 
 
 def test_probes_alone_say_nothing_of_a_split(make: Make) -> None:

@@ -131,6 +131,8 @@ def _own(registry: Registry, restarts: Callable[[], int]) -> Iterator[Family]:
     text = "Switches of an active-passive Pool to another Backend, by cause."
     yield _counter("switches", text, ("pool", "cause"), own.switches.items())
     yield from _ledger(registry)
+    cuts = [((name, cut.pool), 1) for name, cut in registry.cuts().items()]
+    yield _gauge("split_cut_off", "1 for a Pool that is cut off from the split of a Route.", ("route", "pool"), cuts)
     yield _counter("worker_restarts", "Workers that died and were replaced.", (), [((), restarts())])
     expiry = expiries(registry.settings).items()
     text = "Unix time at which a certificate of ours expires."
