@@ -235,8 +235,8 @@ def _ms(seconds: float) -> str:
 
 
 def _quotable(value: bytes) -> bytes:
-    """For a string in JSON. Nearly all values need no more than one look, by a table, at each byte."""
-    return value if not value.translate(None, _ORDINARY) else json.dumps(value.decode("latin-1"))[1:-1].encode()
+    """For a string in JSON; nearly all values stand for themselves."""
+    return json.dumps(value.decode("latin-1"))[1:-1].encode()
 
 
 @lru_cache(maxsize=4096)
@@ -293,6 +293,8 @@ class Lines:
             agent = _field(_USER_AGENT, request)
             if self._redact:
                 target = redact(target, self._redact)
+            if b"".join((host, target, request_id, agent)).translate(None, _ORDINARY):
+                host, target, request_id, agent = map(_quotable, (host, target, request_id, agent))
         last = tried[-1] if tried else NOT_TRIED
         one = _attempt(last) if len(tried) == 1 else b",".join(map(_attempt, tried))
         return _JSON % (
@@ -300,8 +302,8 @@ class Lines:
             int(entry.at * 1000) % 1000,
             entry.client.encode(),
             method,
-            _quotable(host),
-            _quotable(target),
+            host,
+            target,
             protocol,
             entry.status,
             entry.received,
@@ -315,9 +317,9 @@ class Lines:
             last.connect * 1000,
             last.first_byte * 1000,
             entry.total * 1000,
-            _quotable(request_id),
+            request_id,
             _trace_id(entry),
-            _quotable(agent),
+            agent,
         )
 
     def _from_template(self, entry: Entry) -> bytes:
