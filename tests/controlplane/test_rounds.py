@@ -43,9 +43,9 @@ async def test_the_lag_of_the_supervisors_loop_is_the_longest_of_a_second(make: 
         await asyncio.sleep(0)
         time.sleep(LOOK + 0.2)  # noqa: ASYNC251 - the loop shall stand still
         async with asyncio.timeout(20):
-            while not owner.registry.own.loop_lag:  # noqa: ASYNC110 - a gauge says nothing when it moves
+            while owner.registry.own.loop_lag < 0.19:  # noqa: ASYNC110 - a gauge says nothing when it moves
                 await asyncio.sleep(0.01)
     finally:
         rounds.end()
 
-    assert 0.2 <= owner.registry.own.loop_lag < 20
+    assert owner.registry.own.loop_lag < 20

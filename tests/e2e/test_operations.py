@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from tests.e2e.client import PATIENCE, Client
 from tests.e2e.load import RATE, Load
 from tests.e2e.rig import NAMES, POLICIES, Proxy, Rig
+from tests.test_monitoring import ALL_RULES, asked_for, queries, recorded
 
 
 async def command(*arguments: str) -> tuple[int | None, str, str]:
@@ -67,6 +69,7 @@ async def test_a_weight_changes_the_shares_at_once_and_can_be_taken_back(rig: Ri
     assert [True, 0, True] == [85 <= seen[0] <= 95, seen[1], 45 <= seen[2] <= 55]
 
 
+UNPROBED = {"interval": "1h", "fast_interval": "1h", "jitter": "100%"}
 WEIGHED: dict[int | None, Callable[[float], bool]] = {
     9: lambda share: share > 0.75,
     0: lambda share: share == 0,
@@ -94,6 +97,18 @@ async def test_the_metrics_count_each_request_that_clients_have_sent_once(rig: R
         record.answer is not None and "attempts=2" in (record.answer.field("proxy-status") or "")
         for record in load.records
     )
+
+
+async def test_everything_that_alerts_and_the_dashboard_ask_for_is_on_the_page(rig: Rig) -> None:
+    """Of a running proxy: the rest of `tests/test_monitoring.py` looks at the code that writes the page."""
+    proxy = await rig.start_proxy({"workers": 1, "pools": {"app": {"backends": ["127.0.0.1:9"], "health": UNPROBED}}})
+    status, page = await proxy.admin.text("/metrics")
+    told = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
+
+    asked = {name for rule in ALL_RULES for name in asked_for(rule["expr"])}
+    asked |= {name for query in queries() for name in asked_for(query)}
+    assert 200 == status
+    assert set() == {re.sub("_(bucket|sum|count)$", "", name) for name in asked} - told - recorded()
 
 
 async def requests(proxy: Proxy) -> Counter[tuple[str, str]]:
