@@ -62,6 +62,8 @@ def collecting() -> Iterator[Collector]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        # Closing waits for them, so that nothing stays open.
+        server.daemon_threads = False
         collector = Collector(f"http://127.0.0.1:{server.server_address[1]}/v1/traces")
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -106,6 +107,8 @@ class Files:
 @pytest.fixture
 def files() -> Iterator[Files]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What other tests have left to the garbage collector must not be closed meanwhile.
+    gc.collect()
     files = Files(len(list(Path("/proc/self/fd").iterdir())) + 100)
     yield files
     files.free(len(files.taken))

@@ -67,6 +67,17 @@ def test_bytes_that_went_to_one_attempt_do_not_count_for_the_next() -> None:
     assert [len(first.written), len(second.written)] == [one.sent for one in entry.record.tried]
 
 
+def test_a_client_that_leaves_before_the_next_attempt_was_sent_has_sent_nothing_to_it() -> None:
+    plane, log, _ = recorded(retries=RetryPolicy(attempts=2, unsafe_reuse=1e6), backends=2)
+    client, first = ask(plane, b"Content-Length: 6", body=b"123", method=b"PUT")
+    client.hear(b"456")
+    first.hear_reset()
+    client.hear_reset()
+
+    [entry] = log.entries
+    assert [len(first.written), 0] == [one.sent for one in entry.record.tried]
+
+
 def test_what_never_left_is_not_said_to_be_sent() -> None:
     """A Backend that speaks before it was asked: its connection is given up before the head is written."""
     plane, log, _ = recorded(retries=RetryPolicy(attempts=2, unsafe_reuse=1e6), backends=2)

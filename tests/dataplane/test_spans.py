@@ -44,10 +44,17 @@ def entry(status: int = 200, *, parent: bytes = PARENT, method: bytes = b"GET") 
 # What is sent
 
 
+def send(collector: Collector, *entries: Entry, **changes: str) -> str:
+    """Export these, and leave nothing open; what went wrong."""
+    exporter = OtlpExporter(TracingPolicy(export=collector.url, **changes))
+    try:
+        return exporter.export(list(entries))
+    finally:
+        exporter.close()
+
+
 def test_a_request_is_a_span_with_one_below_it_for_each_attempt(collector: Collector) -> None:
-    exporter = OtlpExporter(TracingPolicy(export=collector.url, service="edge"))
-    assert "" == exporter.export([entry()])
-    exporter.close()
+    assert "" == send(collector, entry(), service="edge")
 
     whole, first, second = collector.spans
     assert {"edge"} == collector.services
@@ -64,7 +71,7 @@ def test_a_request_is_a_span_with_one_below_it_for_each_attempt(collector: Colle
 
 
 def test_spans_say_what_happened_and_never_the_query(collector: Collector) -> None:
-    OtlpExporter(TracingPolicy(export=collector.url)).export([entry()])
+    send(collector, entry())
 
     whole, first, second = map(attributes, collector.spans)
     assert {
@@ -86,8 +93,7 @@ def test_spans_say_what_happened_and_never_the_query(collector: Collector) -> No
 
 
 def test_our_failures_are_errors_and_the_clients_are_not(collector: Collector) -> None:
-    exporter = OtlpExporter(TracingPolicy(export=collector.url))
-    exporter.export([entry(404), entry(503), entry(0), entry(200, parent=b"", method=b"PROPFIND")])
+    send(collector, entry(404), entry(503), entry(0), entry(200, parent=b"", method=b"PROPFIND"))
 
     wholes = collector.spans[::3]
     assert [0, 2, 2, 0] == [span.status.code for span in wholes]
@@ -98,7 +104,7 @@ def test_our_failures_are_errors_and_the_clients_are_not(collector: Collector) -
 def test_what_the_collector_does_not_take_is_told(collector: Collector) -> None:
     collector.status = 400
 
-    assert "the collector did not take them" == OtlpExporter(TracingPolicy(export=collector.url)).export([entry()])
+    assert "the collector did not take them" == send(collector, entry())
 
 
 def test_a_collector_that_wants_a_token_gets_it_from_the_environment(
@@ -106,7 +112,7 @@ def test_a_collector_that_wants_a_token_gets_it_from_the_environment(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20t")
 
-    OtlpExporter(TracingPolicy(export=collector.url)).export([entry()])
+    send(collector, entry())
 
     assert ["Bearer t"] == collector.secrets
 
@@ -115,7 +121,7 @@ def test_what_is_no_request_of_a_trace_has_no_span(collector: Collector) -> None
     refused = entry()._replace(request=None, record=Record(0.0))
     headless = entry()._replace(request=None)
 
-    OtlpExporter(TracingPolicy(export=collector.url)).export([refused, headless])
+    send(collector, refused, headless)
 
     assert ["OTHER pay", "OTHER payments/b1", "OTHER payments/b2"] == [span.name for span in collector.spans]
 

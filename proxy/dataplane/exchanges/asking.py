@@ -228,6 +228,7 @@ class Asking:
             record.sent = 0
         elif self._upload is not None:
             record.sent += self._upload.passed
+            self._upload.passed = 0
         record.end(attempt.backend.name, attempt.started, result, now)
 
     def _note_failure(self, attempt: Attempt | None, failure: Outcome, now: float) -> None:
