@@ -64,15 +64,13 @@ class _Track:
     def look_back(self, policy: OutlierPolicy) -> Totals | None:
         """What it did just now: as little time as says enough; None where all of the window does not."""
         now, newest = self.history[-1]
-        recent = None
+        recent = newest.since(newest)
         for at, before in reversed(self.history):
             if now - at > policy.window:
                 break
             recent = newest.since(before)
             if recent.ended >= PLENTY * policy.min_requests:
                 break
-        if recent is None:
-            return None
         recent = recent.with_unanswered(now - self.anew_at)
         return recent if recent.ended >= policy.min_requests else None
 
