@@ -33,7 +33,7 @@ Json = dict[str, Any]
 def status(caller: Caller, *, as_json: bool, ready: bool, watch: bool) -> None:
     r"""Show pools and backends, with the reason for each backend that is out.
 
-    Exits with 1 if a pool has no available backend, or if the admin endpoint gives no answer. Colours are left out
+    Exits with 1 if a pool is down: nobody in it is well; or if the admin endpoint gives no answer. Colours are left out
     where NO_COLOR is set, or where the output is no terminal.
 
     \b
@@ -53,7 +53,7 @@ def status(caller: Caller, *, as_json: bool, ready: bool, watch: bool) -> None:
         click.echo(document["readiness"])
         sys.exit(0 if document["readiness"] == "ready" else 1)
     click.echo(json.dumps(document, indent=2) if as_json else "\n".join(_lines(document, caller.ask)))
-    sys.exit(0 if all(pool["available"] for pool in document["pools"]) else 1)
+    sys.exit(1 if any(pool["state"] == "down" for pool in document["pools"]) else 0)
 
 
 def _ask(caller: Caller) -> Json:

@@ -126,6 +126,16 @@ def test_who_stands_by_or_is_full_does_not_degrade_a_pool(make: Make) -> None:
     assert PoolState.UP is of_pool(registry)[0]
 
 
+def test_a_pool_whose_backends_are_all_full_serves_and_says_so(make: Make) -> None:
+    registry = registry_of(make, BackendSettings("red", NOWHERE, max_in_flight=1))
+    registry.take_report(make.report(backends={("app", "red"): BackendCounts(in_flight=1)}))
+
+    assert (
+        PoolState.UP,
+        "UP: the app backend is well; every backend that serves is full; nothing failed",
+    ) == of_pool(registry)
+
+
 def test_a_failover_that_waits_for_a_person_is_told(make: Make) -> None:
     registry = registry_of(make, *named("primary", "backup"), failover=FailoverPolicy(automatic=False))
     fail(registry, "primary")

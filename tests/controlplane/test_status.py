@@ -116,6 +116,16 @@ async def test_a_pool_without_an_available_backend_is_a_failure(api: Api, run_st
     assert (1, first) == (result.exit_code, result.output.splitlines()[:2])
 
 
+async def test_a_pool_that_is_merely_full_is_no_failure(open_api: OpenApi, make: Make, run_status: Status) -> None:
+    backend = BackendSettings("b0", Address("127.0.0.1", 9), max_in_flight=1)
+    api = await open_api(pools=(PoolSettings("app", (backend,), health=HealthPolicy()),))
+    api.control.registry.take_report(make.report(backends={("app", "b0"): BackendCounts(in_flight=1)}))
+
+    result = await run_status("--admin", address(api))
+
+    assert (0, "POOL app  UP  0 of 1 available") == (result.exit_code, result.output.splitlines()[0])
+
+
 async def test_a_standby_is_not_called_out(open_api: OpenApi, run_status: Status) -> None:
     backends = tuple(BackendSettings(f"b{tier}", Address("127.0.0.1", 9), tier=tier) for tier in (1, 2))
     api = await open_api(pools=(PoolSettings("app", backends, health=HealthPolicy()),))

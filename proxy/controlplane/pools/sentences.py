@@ -17,6 +17,7 @@ from proxy.core.model import Unavailable
 
 NOT_OUT = frozenset({Unavailable.FULL, Unavailable.STANDBY})
 """Reasons that say nothing bad of a Backend: it waits for its turn, or works as hard as it may."""
+FULL = frozenset({Unavailable.FULL})
 NAMES_SHOWN = 3
 """Backends or regions that a sentence names."""
 
@@ -38,7 +39,7 @@ class PoolState(enum.StrEnum):
 
 def state_of(pool: PoolRecord) -> PoolState:
     """How the Pool stands."""
-    if pool.available == 0:
+    if not _serves(pool):
         return PoolState.DEGRADED if _is_switching(pool) else PoolState.DOWN
     if pool.panic:
         return PoolState.PANIC
@@ -48,6 +49,11 @@ def state_of(pool: PoolRecord) -> PoolState:
 def out_of(pool: PoolRecord) -> list[BackendRecord]:
     """The Backends that can't serve, whoever's turn it is."""
     return [record for record in pool.backends.values() if not NOT_OUT.issuperset(record.vetoes)]
+
+
+def _serves(pool: PoolRecord) -> bool:
+    """Whether anybody serves. One that is merely full does, as hard as it may."""
+    return any(FULL.issuperset(record.vetoes) for record in pool.backends.values())
 
 
 def _is_switching(pool: PoolRecord) -> bool:
@@ -88,6 +94,8 @@ def _place(pool: PoolRecord) -> list[str]:
 def _trouble(pool: PoolRecord) -> list[str]:
     if pool.panic:
         return ["too few are well, so verdicts are not believed"]
+    if not pool.available and _serves(pool):
+        return ["every backend that serves is full"]
     return [pool.governor.degraded] if pool.governor.degraded else []
 
 
