@@ -11,6 +11,7 @@ from typing import Protocol
 from proxy.core.balancer import Keyed
 from proxy.core.breaker import Ticket
 from proxy.core.model import Backend
+from proxy.core.retry import Outcome, Progress
 from proxy.core.waiting import End, Waiter
 from proxy.errors import ERRORS, ErrorKind
 
@@ -23,6 +24,10 @@ WHY_OVERLOADED = {
     End.TIMEOUT: "all backends are full, and none was free in time",
     End.DISPLACED: "all backends are full, and requests of higher priority came",
 }
+
+CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")
+HEDGE_LOST = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, progress=Progress.SENT, detail="another answered first")
+"""Says nothing of the Backend: that it is slow, its durations tell."""
 
 
 class Request(Keyed, Protocol):

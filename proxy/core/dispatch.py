@@ -11,17 +11,41 @@ import random
 from math import inf
 
 from proxy.core.breaker import BAD, GOOD
-from proxy.core.decisions import RELAY, RETRY_AFTER, Attempt, Decision, Refuse, Relay, Request, Wait, overloaded
+from proxy.core.decisions import (
+    CLIENT_GONE,
+    HEDGE_LOST,
+    RELAY,
+    RETRY_AFTER,
+    Attempt,
+    Decision,
+    Refuse,
+    Relay,
+    Request,
+    Wait,
+    overloaded,
+)
 from proxy.core.gate import Gate
 from proxy.core.hedging import HedgeResult
 from proxy.core.model import Backend
 from proxy.core.pool import WELL, Pool
-from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome, Progress
+from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome
 from proxy.core.staying import stays
 from proxy.core.waiting import End, Priority, Waiter
 from proxy.errors import ERRORS, ErrorKind
 
-__all__ = ["RELAY", "RETRY_AFTER", "Attempt", "Decision", "Dispatch", "Refuse", "Relay", "Request", "Wait"]
+__all__ = [
+    "CLIENT_GONE",
+    "HEDGE_LOST",
+    "RELAY",
+    "RETRY_AFTER",
+    "Attempt",
+    "Decision",
+    "Dispatch",
+    "Refuse",
+    "Relay",
+    "Request",
+    "Wait",
+]
 
 HOLD_STEP = 0.025
 """Seconds between two looks for a Backend while a request is held."""
@@ -89,10 +113,8 @@ class Dispatch:
         pool.budget.count_request(now)
         if pool.scouts_only and pool.lets_scouts_only(now) and not self._may_scout(now):
             return self._hold_or_refuse(now)
-        if pool.gate is not None:
-            pool.look_around(now)
-            if not pool.gate.admits(self.priority):
-                return self._stand_in_line(pool.gate, now)
+        if pool.gate is not None and (waits := self._wait_at(pool.gate, now)) is not None:
+            return waits
         if self.owner is not None and stays(pool, self.owner, now):
             return self._admit(self.owner, now)
         may_try = self._idempotent and not self._request.has_body
@@ -127,6 +149,8 @@ class Dispatch:
             if pool.is_out(now) and not self._may_scout(now):
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
             self._release()
+            if pool.gate is not None and self._last is None and (waits := self._wait_at(pool.gate, now)) is not None:
+                return waits
         self._tried = ()
         backend = self._whom(now)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
@@ -251,6 +275,11 @@ class Dispatch:
             self._held_until = None
 
     # All are full
+
+    def _wait_at(self, gate: Gate, now: float) -> Wait | Refuse | None:
+        """None where there is room."""
+        self._pool.look_around(now)
+        return None if gate.admits(self.priority) else self._stand_in_line(gate, now)
 
     def _stand_in_line(self, gate: Gate, now: float) -> Wait | Refuse:
         """Wait until a Backend is free; nothing of this request was sent yet."""
@@ -392,8 +421,3 @@ class Dispatch:
         if self._reason:
             key = (self._reason, "success" if verdict is GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1
-
-
-CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")
-HEDGE_LOST = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, progress=Progress.SENT, detail="another answered first")
-"""Says nothing of the Backend: that it is slow, its durations tell."""

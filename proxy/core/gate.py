@@ -85,6 +85,8 @@ class Gate:
             return False
         if len(self._backends) > FEW:
             self._look_at = now + LOOK_EVERY * len(self._backends)
+        # Anew, for Backends come and go with requests in flight.
+        self.in_flight = sum(one.in_flight for one in self._backends)
         changed = [one.look_around() for one in self._backends if one.max_in_flight is not None]
         self.elsewhere = sum(one.elsewhere for one in self._backends)
         return any(changed)

@@ -195,6 +195,12 @@ class Backend:
                 self._counts.add(self._cells, told - self._told)
                 self._told = told
 
+    def tell_no_more(self) -> None:
+        """It has left its Pool: what is still in flight here concerns no other worker, whoever bears its name next."""
+        if self._counts is not None:
+            self._counts.add(self._cells, -self._told)
+            self._counts, self._told = None, 0
+
     def look_around(self) -> bool:
         """See what the other workers have in flight; whether it is full by that, or not full any more."""
         if self._counts is None:

@@ -153,6 +153,7 @@ class Pool:
     def _let_go(self, backend: Backend) -> Backend:
         """What still happens to it is no news: another may have its name by now."""
         backend.breaker.listener = None
+        backend.tell_no_more()
         return backend
 
     # Changes of state

@@ -224,6 +224,33 @@ def test_a_reload_keeps_those_who_wait_and_what_was_learnt() -> None:
     assert pool.gate is None
 
 
+def test_after_an_outage_those_that_were_held_come_in_as_there_is_room() -> None:
+    pool = make_pool(1, concurrency=ConcurrencyPolicy(min_limit=1, max_limit=1))
+    tell(pool, b0=DOWN)
+    pool.note_outage(0.0, 0.0)
+    held = [make_dispatch(pool) for _ in range(3)]
+    assert [None] * 3 == [waiter_of(one.start(0.01)) for one in held]
+    pool.end_outage(0.1)
+    tell(pool, 0.1, b0=BackendState())
+
+    decisions = [one.resume(0.1) for one in held]
+
+    assert "b0" == attempt(decisions[0]).backend.name
+    assert all(waiter_of(one) is not None for one in decisions[1:])
+    assert (1, 2, 0) == (pool.backends[0].in_flight, pool.strain.waiting, pool.holding)
+
+
+def test_what_a_reload_has_removed_takes_no_room() -> None:
+    pool = make_pool(members(2, max_in_flight=1))
+    dispatches = [begin(pool)[0] for _ in range(2)]
+    pool.obey(PoolSettings("app", members(1, max_in_flight=1)), 0.1, 1)
+    for one in dispatches:
+        end(one, 0.2)
+    begin(pool, now=0.3)
+
+    assert [False] * 4 == rooms(pool, 0.4)
+
+
 # Adaptive concurrency
 
 
@@ -322,6 +349,24 @@ def test_a_limit_that_is_taken_away_leaves_nothing_in_the_others_sight() -> None
     other.look_around(0.2)
 
     assert 0 == other.backends[0].elsewhere
+
+
+def test_a_backend_that_a_reload_removes_leaves_nothing_in_the_others_sight() -> None:
+    """Its name may come back, with requests of before still in flight."""
+    one, other = two_workers(2, backends=2)
+    dispatches = [begin(one)[0] for _ in range(4)]
+    settings = PoolSettings("app", members(2, max_in_flight=2))
+    for pool in (one, other):
+        pool.obey(PoolSettings("app", members(1, max_in_flight=2)), 0.1, 2)
+        pool.obey(settings, 0.2, 2)
+    other.look_around(0.3)
+    assert [2, 0] == [backend.elsewhere for backend in other.backends]
+
+    for dispatch in dispatches:
+        end(dispatch, 0.4)
+    other.look_around(0.5)
+
+    assert [0, 0] == [backend.elsewhere for backend in other.backends]
 
 
 def test_where_there_are_many_backends_not_all_are_looked_at_each_time() -> None:
