@@ -24,8 +24,6 @@ WHY_OVERLOADED = {
     End.TIMEOUT: "all backends are full, and none was free in time",
     End.DISPLACED: "all backends are full, and requests of higher priority came",
 }
-
-CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")
 HEDGE_LOST = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, progress=Progress.SENT, detail="another answered first")
 """Says nothing of the Backend: that it is slow, its durations tell."""
 
@@ -81,6 +79,14 @@ class Refuse:
     """What a problem document calls it, where it is not the kind."""
     title: str = ""
 
+    @staticmethod
+    def overloaded(end: End, *, is_idempotent: bool) -> Refuse:
+        """There is too much: a wait has ended like this, or could not begin. Nothing was sent."""
+        kind = ErrorKind.CONNECTION_LIMIT_REACHED
+        executed = None if is_idempotent else "no"
+        title = "Too many requests at a time"
+        return Refuse(kind, ERRORS[kind].status, WHY_OVERLOADED[end], executed, RETRY_AFTER, OVERLOADED, title)
+
 
 @dataclass(frozen=True, slots=True)
 class Relay:
@@ -90,11 +96,3 @@ class Relay:
 RELAY = Relay()
 
 Decision = Attempt | Wait | Refuse | Relay
-
-
-def overloaded(end: End, *, is_idempotent: bool) -> Refuse:
-    """There is too much: a wait has ended like this, or could not begin. Nothing was sent."""
-    kind = ErrorKind.CONNECTION_LIMIT_REACHED
-    executed = None if is_idempotent else "no"
-    title = "Too many requests at a time"
-    return Refuse(kind, ERRORS[kind].status, WHY_OVERLOADED[end], executed, RETRY_AFTER, OVERLOADED, title)

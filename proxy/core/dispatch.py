@@ -11,46 +11,20 @@ import random
 from math import inf
 
 from proxy.core.breaker import BAD, GOOD
-from proxy.core.decisions import (
-    CLIENT_GONE,
-    HEDGE_LOST,
-    RELAY,
-    RETRY_AFTER,
-    Attempt,
-    Decision,
-    Refuse,
-    Relay,
-    Request,
-    Wait,
-    overloaded,
-)
+from proxy.core.decisions import HEDGE_LOST, RELAY, RETRY_AFTER, Attempt, Decision, Refuse, Relay, Request, Wait
 from proxy.core.gate import Gate
 from proxy.core.hedging import HedgeResult
 from proxy.core.model import Backend
 from proxy.core.pool import WELL, Pool
 from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome
 from proxy.core.staying import stays
-from proxy.core.waiting import End, Priority, Waiter
+from proxy.core.waiting import WAIT_STEP, End, Priority, Waiter
 from proxy.errors import ERRORS, ErrorKind
 
-__all__ = [
-    "CLIENT_GONE",
-    "HEDGE_LOST",
-    "RELAY",
-    "RETRY_AFTER",
-    "Attempt",
-    "Decision",
-    "Dispatch",
-    "Refuse",
-    "Relay",
-    "Request",
-    "Wait",
-]
+__all__ = ["RELAY", "RETRY_AFTER", "Attempt", "Decision", "Dispatch", "Refuse", "Relay", "Request", "Wait"]
 
 HOLD_STEP = 0.025
 """Seconds between two looks for a Backend while a request is held."""
-WAIT_STEP = 0.01
-"""Seconds between two looks of whoever can't be woken when its turn has come."""
 
 
 class Dispatch:
@@ -285,7 +259,9 @@ class Dispatch:
         """Wait until a Backend is free; nothing of this request was sent yet."""
         self._gate = gate
         self._waiter = waiter = gate.line.join(self.priority, now)
-        return overloaded(End.FULL, is_idempotent=self._idempotent) if waiter is None else Wait(WAIT_STEP, waiter)
+        return (
+            Refuse.overloaded(End.FULL, is_idempotent=self._idempotent) if waiter is None else Wait(WAIT_STEP, waiter)
+        )
 
     def _take_turn(self, gate: Gate, waiter: Waiter, now: float) -> Decision:
         """It was called, sent away, or looks by itself."""
@@ -295,7 +271,7 @@ class Dispatch:
             gate.tend(now)
         if waiter.end is not None:
             self._waiter = None
-            return overloaded(waiter.end, is_idempotent=self._idempotent)
+            return Refuse.overloaded(waiter.end, is_idempotent=self._idempotent)
         if not waiter.is_called:
             return Wait(WAIT_STEP, waiter)
         backend = self._whom(now)
@@ -421,3 +397,6 @@ class Dispatch:
         if self._reason:
             key = (self._reason, "success" if verdict is GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1
+
+
+CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")

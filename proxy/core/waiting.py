@@ -11,6 +11,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
+WAIT_STEP = 0.01
+"""Seconds between two looks of whoever can't be woken when its turn has come."""
+
 
 class Priority(enum.IntEnum):
     """What a Route says of its requests: the low ones are shed first."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from proxy.core.dispatch import CLIENT_GONE, HEDGE_LOST, RELAY, Attempt
+from proxy.core.decisions import HEDGE_LOST
+from proxy.core.dispatch import CLIENT_GONE, RELAY, Attempt
 from proxy.core.hedging import HedgeAfter, HedgePolicy, HedgeResult
 from proxy.core.pool import Pool
 from proxy.core.retry import RetryPolicy

@@ -10,7 +10,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from proxy.core.breaker import BreakerPolicy, BreakerState
 from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.dispatch import HEDGE_LOST, Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.decisions import HEDGE_LOST
+from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.health import HealthState
 from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import AdminState, BackendState

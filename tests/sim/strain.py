@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
-from proxy.core.dispatch import HEDGE_LOST, Attempt, Decision, Dispatch, Refuse, Relay, Wait
+from proxy.core.decisions import HEDGE_LOST
+from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.hedging import HedgeResult
 from proxy.core.pool import Pool
 from proxy.core.settings import PoolSettings

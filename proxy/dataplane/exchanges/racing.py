@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.core.accesslog import GIVEN_UP, LOST_RACE, result_of
 from proxy.core.breaker import GOOD
-from proxy.core.dispatch import HEDGE_LOST, Attempt, Dispatch
+from proxy.core.decisions import HEDGE_LOST
+from proxy.core.dispatch import Attempt, Dispatch
 from proxy.core.headers import upstream_head
 from proxy.core.hedging import HedgeResult, Hedging
 from proxy.core.retry import Outcome, answered
