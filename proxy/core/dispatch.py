@@ -87,8 +87,8 @@ class Dispatch:
         pool.budget.count_request(now)
         if pool.scouts_only and pool.lets_scouts_only(now) and not self._may_scout(now):
             return self._hold_or_refuse(now)
-        if pool.gate is not None and (waits := self._wait_at(pool.gate, now)) is not None:
-            return waits
+        if pool.gate is not None and not self._is_let_in(pool.gate, self.priority, now):
+            return self._stand_in_line(pool.gate, now)
         if self.owner is not None and stays(pool, self.owner, now):
             return self._admit(self.owner, now)
         may_try = self._idempotent and not self._request.has_body
@@ -123,8 +123,8 @@ class Dispatch:
             if pool.is_out(now) and not self._may_scout(now):
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()
             self._release()
-            if pool.gate is not None and self._last is None and (waits := self._wait_at(pool.gate, now)) is not None:
-                return waits
+            if pool.gate and self._last is None and not self._is_let_in(pool.gate, self.priority, now):
+                return self._stand_in_line(pool.gate, now)
         self._tried = ()
         backend = self._whom(now)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
@@ -250,10 +250,9 @@ class Dispatch:
 
     # All are full
 
-    def _wait_at(self, gate: Gate, now: float) -> Wait | Refuse | None:
-        """None where there is room."""
+    def _is_let_in(self, gate: Gate, priority: Priority, now: float) -> bool:
         self._pool.look_around(now)
-        return None if gate.admits(self.priority) else self._stand_in_line(gate, now)
+        return gate.admits(priority)
 
     def _stand_in_line(self, gate: Gate, now: float) -> Wait | Refuse:
         """Wait until a Backend is free; nothing of this request was sent yet."""
@@ -267,8 +266,7 @@ class Dispatch:
         """It was called, sent away, or looks by itself."""
         pool = self._pool
         pool.look_around(now)
-        if not waiter.is_over:
-            gate.tend(now)
+        gate.tend(now)
         if waiter.end is not None:
             self._waiter = None
             return Refuse.overloaded(waiter.end, is_idempotent=self._idempotent)
@@ -320,10 +318,8 @@ class Dispatch:
         # What belongs to an owner may mean nothing to another.
         if first is None or first.ticket.is_trial or self.attempts > 1 or self.owner is not None:
             return HedgeResult.NOBODY
-        if pool.gate is not None:
-            pool.look_around(now)
-            if not pool.gate.admits(Priority.LOW):
-                return HedgeResult.NOBODY
+        if pool.gate is not None and not self._is_let_in(pool.gate, Priority.LOW, now):
+            return HedgeResult.NOBODY
         other = pool.pick(self._request, now, self._rng, (first.backend,))
         if other is None or pool.panic or pool.outage_began() is not None or pool.settings.retries.attempts < 2:
             return HedgeResult.NOBODY
@@ -341,7 +337,6 @@ class Dispatch:
         if outcome is not HEDGE_LOST:
             self._tried = (*self._tried, attempt.backend)
             if attempt.number == 1:
-                # What failed would have been tried again.
                 self._reason = outcome.kind.value if outcome.kind else str(outcome.status)
         elif self._pool.hedging is not None:
             # So slow at least, else percentiles would sink with each hedge.
