@@ -31,6 +31,7 @@ KNOWN = st.sampled_from(
         (b"x-a", b"2"),
         (b"Keep-Alive", b"timeout=5"),
         (b"Proxy-Connection", b"close"),
+        (b"Proxy", b"http://a.example"),
         (b"TE", b"gzip"),
         (b"Trailer", b"x"),
         (b"Accept", b"*/*"),
@@ -79,6 +80,8 @@ def kept(fields: list[Field]) -> list[Field]:
         (name, value.strip(b" \t"))
         for name, value in fields
         if name.lower() not in HOP_BY_HOP | (named - {b"host", b"cookie"}) | {b"content-length"}
+        # `Proxy` is no field of HTTP's; programs that see fields as variables take it for their own (httpoxy).
+        and name.lower() != b"proxy"
         and not name.lower().startswith(b"proxy-")
     ]
 
