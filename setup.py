@@ -28,6 +28,7 @@ HOT = [
     "proxy/core/retry.py",
     "proxy/core/routing.py",
     "proxy/core/tiers.py",
+    "proxy/dataplane/exchanges/answering.py",
     "proxy/dataplane/exchanges/asking.py",
     "proxy/dataplane/clients/downstream.py",
     "proxy/dataplane/exchanges/exchange.py",

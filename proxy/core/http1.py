@@ -298,11 +298,14 @@ class ResponseHead:
 
     def _take(self, match: re.Match[bytes], limits: Limits) -> bool:
         status, before, length, coding, after = match.groups()
-        if status in BODILESS or (before and after):
+        if (
+            status in BODILESS
+            or (before and after)
+            or match.end() > limits.header_bytes
+            or limits.headers < MOST_FIELDS
+        ):
             return False
-        if match.end() > limits.header_bytes or limits.headers < MOST_FIELDS:
-            return False
-        self.is_keep_alive = not is_close(before or after or b"")
+        self.is_keep_alive = True
         self.minor = 1
         self.status = int(status)
         self.cuts: list[Cut] = []
@@ -311,10 +314,12 @@ class ResponseHead:
             self.body = COUNTED if self.length else NO_BODY
         else:
             self.body = CHUNKED
-        for group, line in (2, before), (4, coding), (5, after):
-            if line:
-                start, end = match.span(group)
-                self.cuts.append((start - 1, end - 1))
+            self.cuts.append((match.start(4) - 1, match.end(4) - 1))
+        if before or after:
+            start, end = match.span(2 if before else 5)
+            self.cuts.append((start - 1, end - 1))
+            self.cuts.sort()
+            self.is_keep_alive = not is_close(before or after)
         return True
 
     def _read(self, head: bytes, limits: Limits, *, to_head: bool) -> None:
