@@ -22,6 +22,7 @@ HOT = [
     "proxy/core/headers.py",
     "proxy/core/holding.py",
     "proxy/core/http1.py",
+    "proxy/core/http1_answers.py",
     "proxy/core/model.py",
     "proxy/core/plain.py",
     "proxy/core/pool.py",

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from proxy.core.grammar import CHUNKED, COUNTED, UNTIL_CLOSE, Cut
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import ListenerSettings
 
 PRODUCT = b"failover-proxy"

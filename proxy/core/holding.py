@@ -8,7 +8,8 @@ from __future__ import annotations
 from math import inf
 
 from proxy.core.grammar import COUNTED
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 
 UNKNOWN_LENGTH = 0.01
 """Seconds that an answer of unknown length is held, in case it is short."""

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.idempotency import Kept
 from proxy.core.settings import Limits
 

@@ -14,7 +14,8 @@ from math import inf
 
 from proxy.core.fallback import StalePolicy
 from proxy.core.grammar import UNTIL_CLOSE, options_of, with_nominated
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.queueing import CHECKED
 
 _TELLING = re.compile(rb"\n(cache-control|vary|set-cookie|age):[ \t]*([^\r]*)\r", re.IGNORECASE)

@@ -8,7 +8,8 @@ from proxy.core.headers import (
     interim_head,
     is_chunked_for,
 )
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from tests.core.pools import LIMITS
 
 Field = tuple[bytes, bytes]

@@ -5,7 +5,8 @@ from math import inf
 import pytest
 
 from proxy.core.holding import UNKNOWN_LENGTH, hold_for
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from tests.core.pools import GET, LIMITS, POST, request
 
 MOST = 65536

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.grammar import is_chosen_of
-from proxy.core.http1 import Body, RequestHead, ResponseHead
+from proxy.core.grammar import Body, is_chosen_of
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, RequestError, ResponseError
 from tests.core.pools import LIMITS, request

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.http1 import Body, ResponseHead
+from proxy.core.grammar import Body
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import Limits
 from proxy.errors import ErrorKind, ResponseError
 from tests.core.pools import LIMITS

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from proxy.core.grammar import END_OF_HEAD
 from proxy.core.headers import Forwarding, Rewrite, downstream_head, upstream_head
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST
 from proxy.errors import RequestError, ResponseError
 from tests.core.pools import LIMITS
@@ -110,6 +111,7 @@ def test_a_plain_answer_is_read_as_the_long_way_reads_it(data: bytes, to_head: b
 def no_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """To read a head by llhttp is a mistake."""
     monkeypatch.setattr("proxy.core.http1.httptools", None)
+    monkeypatch.setattr("proxy.core.http1_answers.httptools", None)
 
 
 def ways(data: bytes) -> list[RequestHead]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.idempotency import Kept
 from proxy.core.queueing import (
     CHECKED,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.fallback import StalePolicy
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.stale import MOST_VARIANTS, OVERHEAD, LastGood, as_kept
 from tests.core.pools import LIMITS, request
 

@@ -11,7 +11,7 @@ import pytest
 import proxy.core.chunked
 import proxy.core.http1
 from proxy.core.grammar import CHUNKED, COUNTED, Body
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.exchanges.upload import Upload

@@ -12,7 +12,8 @@ from typing import cast
 from proxy.core.breaker import GOOD, BreakerState, Transition
 from proxy.core.dispatch import HEDGE_LOST, Attempt, Decision, Dispatch, Refuse, Relay, Wait
 from proxy.core.fallback import StalePolicy, may_be_stale
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.messages import BackendState, BreakerNews, Report
 from proxy.core.model import Backend
 from proxy.core.pool import Pool

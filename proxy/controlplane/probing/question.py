@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError
 from proxy.core.grammar import ALL_FIELDS, CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import Limits
 from proxy.errors import ResponseError
 

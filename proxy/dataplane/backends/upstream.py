@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.core.chunked import ChunkedDecoder, ChunkError
 from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.retry import Outcome
 from proxy.dataplane.backends.failure import failure
 from proxy.errors import ErrorKind, ResponseError

@@ -14,7 +14,7 @@ from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Refuse
 from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
 from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for
-from proxy.core.http1 import ResponseHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.retry import Outcome
 from proxy.core.settings import Redirect, StaticAnswer, StatusOfWrites
 from proxy.dataplane.backends.upstream import Upstream

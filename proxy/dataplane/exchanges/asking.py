@@ -14,7 +14,8 @@ from proxy.core.dispatch import Attempt, Dispatch
 from proxy.core.grammar import is_chosen_of
 from proxy.core.headers import upstream_head
 from proxy.core.holding import hold_for
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.retry import Outcome, Progress
 from proxy.core.tracing import Trace, new_span, with_trace
 from proxy.dataplane.backends.idle import connect

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.core.accesslog import result_of
 from proxy.core.dispatch import RELAY, Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.retry import answered
 from proxy.core.settings import RouteSettings
 from proxy.dataplane.backends.upstream import Upstream

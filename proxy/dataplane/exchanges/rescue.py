@@ -24,7 +24,8 @@ from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:
     from proxy.core.headers import Forwarding, Rewrite
-    from proxy.core.http1 import RequestHead, ResponseHead
+    from proxy.core.http1 import RequestHead
+    from proxy.core.http1_answers import ResponseHead
     from proxy.core.pool import Pool
     from proxy.core.routing import Route
     from proxy.core.stale import Kept

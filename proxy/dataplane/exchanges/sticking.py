@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from proxy.core.balancer import hashed
 from proxy.core.decisions import Decision, Refuse, Wait
 from proxy.core.fallback import may_stand_in
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.model import Backend, Unavailable
 from proxy.core.pool import Pool
 from proxy.core.routing import Route

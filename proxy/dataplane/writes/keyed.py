@@ -16,7 +16,8 @@ from proxy.core import idempotency
 from proxy.core.chunked import chunk, last_chunk
 from proxy.core.dispatch import Attempt, Decision, Refuse
 from proxy.core.grammar import CHUNKED, COUNTED, options_of, with_nominated
-from proxy.core.http1 import RequestHead, ResponseHead
+from proxy.core.http1 import RequestHead
+from proxy.core.http1_answers import ResponseHead
 from proxy.core.idempotency import Denial, Entry, Kept, KeyState, Verdict
 from proxy.core.keyed import KeyedDispatch
 from proxy.core.queueing import CHECKED, STATUS_PATH, Parcel, acceptance, report, unknown
