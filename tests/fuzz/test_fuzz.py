@@ -10,6 +10,7 @@ import pytest
 
 import proxy.core.chunked
 import proxy.core.http1
+import proxy.core.http1_answers
 from proxy.core.grammar import CHUNKED, COUNTED, Body
 from proxy.core.http1_answers import ResponseHead
 from proxy.dataplane.backends.upstream import Upstream
@@ -76,7 +77,9 @@ PLANTED = [
     ),
     pytest.param(ANSWERS, ResponseHead, "_heed_connection", lambda *_: None, id="a backend's close is ignored"),
     pytest.param(ANSWERS, Downstream, "reset", Downstream.close, id="a break shows as an end"),
-    pytest.param(ANSWERS, proxy.core.http1, "nominated", lambda options: options, id="Connection strips anything"),
+    pytest.param(
+        ANSWERS, proxy.core.http1_answers, "nominated", lambda options: options, id="Connection strips anything"
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""One GET on one connection, and its answer, judged by the rules by which traffic is judged (`core.http1`).
+"""One GET on one connection, and its answer, judged by the rules by which traffic is judged (`core.http1_answers`).
 
 Much less than a client: no redirects, cookies, retries, kept connections. `probe` opens the connection and bounds the
 time. An HTTP client in its place took 1 ms of CPU for each probe, which 1,000 backends felt (`docs/performance.md`).
