@@ -9,12 +9,13 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 
-from proxy.controlplane.admin import events
+from proxy.controlplane.admin import events, sheet
 from proxy.controlplane.admin.events import Reader
 from proxy.core.health import Probe
-from proxy.core.journal import Entry, Kind
+from proxy.core.journal import Entry, Kind, Query
 from proxy.core.messages import AdminState
-from tests.controlplane.conftest import Api, Make, Stage
+from proxy.core.settings import Address, AdminSettings
+from tests.controlplane.conftest import Api, Make, OpenApi, Stage
 
 Open = Callable[..., Awaitable["Stream"]]
 
@@ -222,16 +223,65 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_the_others_go_on(
     slow.close()
 
 
-def test_what_is_larger_than_the_room_may_wait_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_next_may_be_larger_than_the_room_and_others_wait_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(events, "ROOM", 10)
     dropped: list[bool] = []
     reader = Reader(lambda: dropped.append(True))
     reader.put(b"x" * 1000)
+    reader.put(b"x" * 10)
     assert [] == dropped
 
     reader.put(b"x")
 
     assert ([True], True) == (dropped, reader.is_over)
+
+
+async def test_whoever_comes_back_to_more_than_the_room_holds_is_served_what_fits(
+    api: Api, listen: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would be let go again and again, and never see anything."""
+    for number in range(1, 5):
+        happened(api, number)
+    told = [len(json.dumps(entry)) + 40 for entry in api.control.journal.since(Query())]
+    monkeypatch.setattr(events, "ROOM", 2 * sum(told[:2]))
+    stream = await listen(Last_Event_ID="0")
+    assert "snapshot" == (await stream.next()).name
+    happened(api, 5)
+
+    assert ["1", "2", "5"] == [(await stream.next()).id for _ in range(3)]
+
+
+async def test_many_who_come_at_a_time_are_no_more_than_may(
+    api: Api, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "READERS", 2)
+    drawn = sheet.draw
+
+    async def slowly(*arguments: object) -> object:
+        await asyncio.sleep(0.05)
+        return await drawn(*arguments)
+
+    monkeypatch.setattr(sheet, "draw", slowly)
+    answers = await asyncio.gather(*(api.client.get("/v1/events") for _ in range(6)))
+    for answer in answers:
+        answer.close()
+
+    assert [200, 200, 503, 503, 503, 503] == sorted(answer.status for answer in answers)
+
+
+async def test_whoever_reads_by_a_token_that_counts_no_more_reads_no_more(open_api: OpenApi) -> None:
+    api = await open_api(admin=AdminSettings(Address("127.0.0.1", 0), token="old"))
+    async with api.client.get("/v1/events", headers={"Authorization": "Bearer old"}) as answer:
+        stream = Stream(answer)
+        await stream.next()
+        api.admin.obey(AdminSettings(Address("127.0.0.1", 0), token="old"))
+        assert 1 == len(api.admin._events._all)
+
+        api.admin.obey(AdminSettings(Address("127.0.0.1", 0), token="new"))
+
+        assert await stream.ends()
 
 
 async def test_silence_is_broken_so_that_a_dead_connection_shows(monkeypatch: pytest.MonkeyPatch) -> None:

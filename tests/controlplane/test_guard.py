@@ -66,6 +66,26 @@ async def test_a_mutation_for_another_host_is_refused(api: Api, host: str) -> No
     assert "is not this admin endpoint" in problem["detail"]
 
 
+@pytest.mark.parametrize("path", ["/", "/v1/config", "/v1/events", "/metrics", "/dashboard/app.js", "/nowhere"])
+async def test_without_a_token_nothing_is_told_under_another_name(api: Api, path: str) -> None:
+    """A page whose name leads to this machine could read the answers."""
+    status, problem = await api.get(path, Host="evil.example:9900")
+
+    assert (403, "Host evil.example is not this admin endpoint; under other names it needs a token") == (
+        status,
+        problem["detail"],
+    )
+
+
+async def test_with_a_token_the_name_does_not_matter_for_what_only_reads(guarded: Api) -> None:
+    assert 200 == (await guarded.get("/v1/pools", Host="proxy.example:9900", **TOKEN))[0]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_load_balancers_may_ask_by_any_name(api: Api, path: str) -> None:
+    assert 200 == (await api.get(path, Host="proxy.example:9900"))[0]
+
+
 @pytest.mark.parametrize("host", ["localhost:9900", "127.0.0.1", "[::1]:80"])
 async def test_a_mutation_by_any_loopback_name_is_fine(api: Api, host: str) -> None:
     status, _ = await api.patch(B0, {"state": "drain"}, Host=host)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import socket
+from typing import Any
 
 from aiohttp import web
 
 from proxy import __version__
 from proxy.controlplane.admin.availability import AvailabilityPage
 from proxy.controlplane.admin.config import Config
+from proxy.controlplane.admin.connections import IDLE, LINGER
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.events import Events
 from proxy.controlplane.admin.explain import Explain
@@ -56,7 +58,8 @@ class Admin:
         self._index_text = index(self.operations)
         self._dashboard = Dashboard()
         self._guard = Guard(settings)
-        self._runner = ProblemRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        bounds: dict[str, Any] = {"keepalive_timeout": IDLE, "lingering_time": LINGER, "auto_decompress": False}
+        self._runner = ProblemRunner(self._application(), access_log=None, shutdown_timeout=1.0, **bounds)
 
     async def start(self, bound: socket.socket) -> None:
         """Serve on a socket that is bound already."""
@@ -69,8 +72,9 @@ class Admin:
         await self._runner.cleanup()
 
     def obey(self, settings: AdminSettings) -> None:
-        """Follow other settings."""
-        self._guard.obey(settings)
+        """Follow other settings. Who reads events by a token that counts no more must come with the new one."""
+        if self._guard.obey(settings):
+            self._events.end_all()
 
     def _application(self) -> web.Application:
         middlewares = [answer_with_problems, self._guard.middleware()]

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
@@ -30,13 +30,13 @@ TICK = 1.0
 READERS = 64
 """More at a time get 503."""
 ROOM = 2 * 1024 * 1024
-"""Bytes that may wait for one reader; what is too large for that may wait alone."""
+"""Bytes that may wait for one reader behind what is written next, which may be larger."""
 SILENCE = 2.0
 """Seconds after which something is sent, so that either side soon notices if the other has gone."""
 PATIENCE = 30.0
 """Seconds in which a reader must take what is written."""
 RESUMED = 1000
-"""Entries of the journal that one who comes back is told at the most."""
+"""Entries of the journal that one who comes back is told at the most, as far as half the room holds them."""
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 ABOUT = """Server-sent events. First a `snapshot` (as `/v1/pools`), and another whenever pools or backends come or go.
 Then at most once a second `pools`, with the pools that have changed and those of their backends that have; `proxy` when
@@ -65,7 +65,7 @@ class Reader:
 
     def put(self, data: bytes) -> None:
         """Have this written soon; where there is no room, the reader is let go."""
-        if self._size and self._size + len(data) > ROOM:
+        if self._waiting and self._size - len(self._waiting[0]) + len(data) > ROOM:
             self.end()
             self._drop()
             return
@@ -100,7 +100,10 @@ class Events:
     def __init__(self, control: Control, view: View) -> None:
         self._control = control
         self._view = view
+        self._all: set[Reader] = set()
+        """Those who have come."""
         self._readers: set[Reader] = set()
+        """Those of them who know how things stand, and are told what changes."""
         self._sheet: sheet.Sheet | None = None
         self._own = b""
         self._drawing = asyncio.Lock()
@@ -137,9 +140,13 @@ class Events:
     async def close(self) -> None:
         """End all answers."""
         self._is_closed = True
-        for reader in self._readers:
-            reader.end()
+        self.end_all()
         self._rest()
+
+    def end_all(self) -> None:
+        """End all answers; whoever may come back may."""
+        for reader in self._all:
+            reader.end()
 
     # One reader
 
@@ -147,12 +154,14 @@ class Events:
         after = _last_id(request)
         if request.method == "HEAD":
             return web.Response(headers=HEADERS)
-        if self._is_closed or len(self._readers) >= READERS:
+        if self._is_closed or len(self._all) >= READERS:
             raise Problem(503, "the proxy ends" if self._is_closed else f"there are {READERS} readers already")
         response = sealed(web.StreamResponse(headers=HEADERS))
-        await response.prepare(request)
         reader = Reader(lambda: _let_go(request))
+        # Before the first wait: many may come at a time.
+        self._all.add(reader)
         try:
+            await response.prepare(request)
             await self._welcome(reader, after)
             while (data := await reader.next()) is not None:
                 async with asyncio.timeout(PATIENCE):
@@ -163,6 +172,7 @@ class Events:
         except ConnectionError:
             log.debug("a reader of events has left")
         finally:
+            self._all.discard(reader)
             self._readers.discard(reader)
             if not self._readers:
                 self._rest()
@@ -173,18 +183,26 @@ class Events:
         async with self._drawing:
             if self._sheet is None:
                 self._sheet = await sheet.draw(self._control.registry, self._view)
-        if self._is_closed:
-            reader.end()
+        if reader.is_over:
             return
         reader.put(self._snapshot(self._sheet))
-        if after is not None:
-            for entry in self._control.journal.since(Query(after=after, limit=RESUMED)):
-                reader.put(event("journal", json.dumps(entry).encode(), entry["id"]))
+        for entry in [] if after is None else self._missed(after):
+            reader.put(entry)
         self._readers.add(reader)
         if self._ticking is None:
             self._own = own_state(self._control)
             self._unsubscribe = self._control.journal.subscribe(self._take)
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    def _missed(self, after: int) -> Iterator[bytes]:
+        """The entries of the journal since then, the oldest first, as far as there is room."""
+        room = ROOM // 2
+        for entry in self._control.journal.since(Query(after=after, limit=RESUMED)):
+            told = event("journal", json.dumps(entry).encode(), entry["id"])
+            room -= len(told)
+            if room < 0:
+                return
+            yield told
 
     def _snapshot(self, drawn: sheet.Sheet) -> bytes:
         return event("snapshot", pools_document(drawn, self._control))

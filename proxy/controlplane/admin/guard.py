@@ -1,7 +1,8 @@
 """Who may use the admin API: the bearer token, and the checks that keep a browser from being used against it.
 
 A page that a person visits can send requests to their own machine, and a name that resolves to 127.0.0.1 makes it
-look like one origin (DNS rebinding). A page can choose neither `Host` nor `Origin`, so mutations check both.
+look like one origin (DNS rebinding): then it can read the answers too. A page can choose neither `Host` nor `Origin`,
+so mutations check both, and everything checks `Host` where no token does.
 """
 
 from __future__ import annotations
@@ -32,16 +33,21 @@ class Guard:
         self._token = settings.token.encode()
         self._address = settings.address
 
-    def obey(self, settings: AdminSettings) -> None:
-        """Another token counts from the next request on."""
-        self._token = settings.token.encode()
+    def obey(self, settings: AdminSettings) -> bool:
+        """Another token counts from the next request on; whether it is another."""
+        before, self._token = self._token, settings.token.encode()
+        return before != self._token
 
     def check(self, request: web.Request) -> None:
         """Raise a Problem unless this request may be answered."""
-        if self._token and request.path not in OPEN_PATHS and not is_for_all(request):
+        is_safe = request.method in SAFE_METHODS
+        if is_safe and request.path in OPEN_PATHS:
+            return
+        if self._token and not is_for_all(request):
             self._check_token(request)
-        if request.method not in SAFE_METHODS:
+        if not (is_safe and self._token):
             self._check_host(request)
+        if not is_safe:
             _check_origin(request)
 
     def middleware(self) -> Middleware:
@@ -66,7 +72,8 @@ class Guard:
             return
         host = _hostname(request.headers.get("Host", ""))
         if not _is_loopback(host) and host != self._address.host.lower():
-            raise Problem(403, f"Host {host or '(none)'} is not this admin endpoint")
+            without = "" if self._token else "; under other names it needs a token"
+            raise Problem(403, f"Host {host or '(none)'} is not this admin endpoint{without}")
 
 
 def is_local(address: Address) -> bool:

@@ -17,17 +17,18 @@ ANY = {
     400: problem("The request is not valid HTTP, or says something that can't be."),
     401: problem("A bearer token is required."),
     403: problem("`Host` or `Origin` is not this endpoint's: a page in a browser may have sent it."),
+    408: problem("The body does not come."),
     413: problem("The body is larger than 64 KiB."),
     417: problem("What `Expect` asks for can't be met."),
     431: problem("The head is too large."),
     500: problem("The proxy failed to answer; its log says why."),
 }
 """What any request may get."""
-OF_READING = frozenset({400, 401, 417, 431, 500})
+OF_READING = frozenset({400, 401, 403, 417, 431, 500})
 ABOUT = (
     "How pools and backends stand, and orders to the proxy. Every error is a problem document (RFC 9457). Off loopback "
-    "a bearer token is required; requests that change something must name this endpoint in `Host`, and in `Origin` if "
-    "there is one."
+    "a bearer token is required. Requests that change something must name this endpoint in `Host`, and in `Origin` if "
+    "there is one; where no token is set, all others must name it in `Host` too, but for `/livez` and `/readyz`."
 )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from aiohttp import web
 
 from proxy.controlplane.admin import sheet
+from proxy.controlplane.admin.connections import body_of
 from proxy.controlplane.admin.documents import (
     BackendDocument,
     BackendPatch,
@@ -125,7 +126,7 @@ class Pools:
     # What may be changed
 
     async def _patch_backend(self, request: web.Request) -> web.Response:
-        wanted = _parse_patch(await request.read())
+        wanted = _parse_patch(await body_of(request))
         record = self._backend(request)
         if "state" in wanted:
             self._control.set_admin(record, wanted["state"])
@@ -134,7 +135,7 @@ class Pools:
         return answer(self._view.backend(record))
 
     async def _post_failover(self, request: web.Request) -> web.Response:
-        order = parse_failover(await request.read())
+        order = parse_failover(await body_of(request))
         pool = self._pool(request)
         if order.to is not None:
             backend_of(pool, order.to)
@@ -145,7 +146,7 @@ class Pools:
         return answer(self._view.pool(pool))
 
     async def _post_failback(self, request: web.Request) -> web.Response:
-        body = (await request.read()).strip()
+        body = (await body_of(request)).strip()
         pool = self._pool(request)
         if body not in (b"", b"{}"):
             raise Problem(400, "a failback has no body: it goes to the first in line that is well")

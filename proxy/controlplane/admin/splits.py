@@ -6,6 +6,7 @@ import json
 
 from aiohttp import web
 
+from proxy.controlplane.admin.connections import body_of
 from proxy.controlplane.admin.operations import Answer, Control, Operation, answer, problem
 from proxy.controlplane.admin.problems import Problem
 from proxy.controlplane.admin.split_documents import CutBody, ResumeBody, SplitDocument, SplitsDocument
@@ -65,7 +66,7 @@ class SplitsPage:
         return answer({"splits": [self._document(route) for route in routes]})
 
     async def _cut(self, request: web.Request) -> web.Response:
-        pool = parse_cut(await request.read())
+        pool = parse_cut(await body_of(request))
         route = self._route(request)
         try:
             self._control.switching.cut(route.name, pool)
@@ -74,7 +75,7 @@ class SplitsPage:
         return answer(self._document(route))
 
     async def _resume(self, request: web.Request) -> web.Response:
-        body = (await request.read()).strip()
+        body = (await body_of(request)).strip()
         route = self._route(request)
         if body not in (b"", b"{}"):
             raise Problem(400, "this has no body: the pool that is cut off gets its share back")

@@ -10,8 +10,8 @@ import logging
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
 
+from proxy.controlplane.admin.connections import Connection
 from proxy.controlplane.admin.problems import Problem, from_aiohttp
 from proxy.logs import say
 
@@ -27,11 +27,11 @@ class ProblemRunner(web.AppRunner):
 
 
 class _Server(web.Server):
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Connection:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
 
-class _Connection(RequestHandler):
+class _Connection(Connection):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
