@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from proxy.core import balancer, retry
 from proxy.core.balancer import LeastRequests
-from proxy.core.extending import Complain, OwnBalancer, own_condition, own_key
+from proxy.core.extending import WRONG, Complain, OwnBalancer, own_condition, own_key
 from proxy.core.settings import PoolSettings, Settings
 
 BALANCER, CONDITION, KEY, PROBE = "balancer", "retry condition", "stick key", "probe"
@@ -65,7 +65,7 @@ def load(named: Named, folder: str) -> Any:
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except WRONG as error:
         raise ExtensionError(f"module '{module_name}' can't be loaded: {described(error)}") from error
     if not hasattr(module, name):
         raise ExtensionError(f"module '{module_name}' has no '{name}'")

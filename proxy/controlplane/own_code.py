@@ -41,7 +41,7 @@ class OwnCode:
                 self.complain(path, error)
         return self._probes[path]
 
-    def complain(self, path: str, error: Exception) -> None:
+    def complain(self, path: str, error: BaseException) -> None:
         """It went wrong here."""
         self.tell(path, described(error))
 

@@ -17,7 +17,9 @@ from proxy.core.model import Backend
 from proxy.core.retry import Outcome
 from proxy.core.settings import PoolSettings
 
-Complain = Callable[[str, Exception], None]
+WRONG = (Exception, SystemExit)
+"""What own code may raise and be passed over for. `sys.exit()` in it must not end the proxy."""
+Complain = Callable[[str, BaseException], None]
 """Called with the dotted path of own code that went wrong, and how."""
 
 
@@ -152,7 +154,7 @@ class OwnBalancer:
         self._own: Balancer | None = None
         try:
             self._own = own()
-        except Exception as error:  # noqa: BLE001 - whatever it is, requests go on
+        except WRONG as error:
             complain(name, error)
 
     def pick(self, candidates: Sequence[Backend], request: Keyed, now: float, rng: random.Random) -> Backend:
@@ -162,7 +164,7 @@ class OwnBalancer:
                 chosen = self._own.pick(RequestView(cast("RequestHead", request)), tuple(views))
                 if chosen is not None:
                     return candidates[views.index(chosen)]
-            except Exception as error:  # noqa: BLE001 - as above
+            except WRONG as error:
                 self._complain(self._name, error)
         return self._built_in.pick(candidates, request, now, rng)
 
@@ -179,7 +181,7 @@ def own_condition(name: str, own: RetryCondition, complain: Complain) -> Callabl
         error = None if outcome.kind is None else outcome.kind.value
         try:
             return bool(own(Ended(error, outcome.status, outcome.progress.name.lower(), outcome.reused)))
-        except Exception as wrong:  # noqa: BLE001 - whatever it is, requests go on
+        except WRONG as wrong:
             complain(name, wrong)
             return False
 
@@ -194,7 +196,7 @@ def own_key(name: str, own: StickKey, complain: Complain) -> Callable[[Keyed], b
             found = own(RequestView(cast("RequestHead", request)))
             if found is not None:
                 return found.encode("utf-8", "surrogatepass")
-        except Exception as wrong:  # noqa: BLE001 - as above
+        except WRONG as wrong:
             complain(name, wrong)
         return request.balance_key("client", "")
 

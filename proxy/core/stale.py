@@ -28,6 +28,8 @@ OVERHEAD = 1024
 GONE = frozenset({401, 403, 404, 410, 451})
 """Statuses after which what was there before is not shown any more."""
 NAMES_CLIENT = (b"authorization", b"proxy-authorization")
+SAID_BY_US = frozenset({b"x-forwarded-for", b"forwarded", b"x-request-id", b"traceparent", b"tracestate"})
+"""Fields by which we tell Backends one client or request from another: the client's own say nothing of what varies."""
 
 READING = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
@@ -46,10 +48,12 @@ class Kept:
     """How old it was then, by its own `Age`."""
     usable_for: float
     is_public: bool
+    key_bytes: int
+    """Of all that it is found by: a client may make that larger than the answer."""
 
     @property
     def size_bytes(self) -> int:
-        return len(self.head.head) + len(self.body) + OVERHEAD
+        return len(self.head.head) + len(self.body) + self.key_bytes + OVERHEAD
 
 
 class _Resource:
@@ -88,20 +92,27 @@ class LastGood:
     def __repr__(self) -> str:
         return f"<LastGood {len(self._resources)} resources {self.size_bytes} bytes>"
 
-    def keep(self, request: RequestHead, scheme: bytes, response: ResponseHead, body: bytes, now: float) -> None:
-        """Take a whole answer, if it may be kept; or forget the one before, if this one says that it holds no more."""
+    def keep(self, request: RequestHead, scheme: bytes, response: ResponseHead, body: bytes | None, now: float) -> None:
+        """Take a whole answer, if it may be kept; or forget the one before, if this one says that it holds no more.
+
+        None: its body has not come to its end yet.
+        """
+        key = (scheme, request.authority, request.target)
         if not _may_be_kept(request, response):
             if _ends_what_was(request, response):
-                self._forget((scheme, request.authority, request.target))
+                self._forget(key)
+            return
+        if body is None:
             return
         told = _Told(response)
         cookies = request.field(b"cookie") is not None
         if told.usable_for <= 0.0 or (cookies and not told.is_public):
             return
-        kept = Kept(response, body, now, told.age, min(self.policy.duration, told.usable_for), told.is_public)
-        if kept.size_bytes > self.policy.max_bytes:
-            return
-        self._put((scheme, request.authority, request.target), told.varies, request, kept)
+        values = _values(request, told.varies)
+        usable_for, key_bytes = min(self.policy.duration, told.usable_for), _length(key, told.varies, values)
+        kept = Kept(response, body, now, told.age, usable_for, told.is_public, key_bytes)
+        if kept.size_bytes <= self.policy.max_bytes:
+            self._put(key, told.varies, values, kept)
 
     def _drop(self, key: Key, resource: _Resource, values: Key) -> None:
         """One variant is too old; of a URL without any nothing stays."""
@@ -116,14 +127,14 @@ class LastGood:
         if gone is not None:
             self.size_bytes -= gone.size_bytes
 
-    def _put(self, key: Key, names: Key, request: RequestHead, kept: Kept) -> None:
+    def _put(self, key: Key, names: Key, values: Key, kept: Kept) -> None:
         resource = self._resources.pop(key, None)
         if resource is not None:
             self.size_bytes -= resource.size_bytes
         if resource is None or resource.names != names:
             resource = _Resource()
             resource.names = names
-        resource.put(_values(request, names), kept)
+        resource.put(values, kept)
         self._resources[key] = resource
         self.size_bytes += resource.size_bytes
         while self.size_bytes > self.policy.max_bytes:
@@ -185,6 +196,10 @@ def _values(request: RequestHead, names: Key) -> Key:
     return tuple(b",".join(request.fields(name)) for name in names)
 
 
+def _length(*keys: Key) -> int:
+    return sum(len(part) for key in keys for part in key)
+
+
 class _Told:
     """What an answer says of how it may be used."""
 
@@ -196,7 +211,8 @@ class _Told:
         self.varies = tuple(sorted(options_of(b",".join(found.get(b"vary", ())).lower())))
         self.is_public = b"public" in directives
         self.age = _seconds(next(iter(found.get(b"age", ())), b"")) or 0
-        is_barred = b"set-cookie" in found or b"*" in self.varies or not FORBIDDING.isdisjoint(directives)
+        is_one_clients = b"set-cookie" in found or b"*" in self.varies or not SAID_BY_US.isdisjoint(self.varies)
+        is_barred = is_one_clients or not FORBIDDING.isdisjoint(directives)
         self.usable_for = 0.0 if is_barred else _usable_for(directives) - self.age
 
 

@@ -17,7 +17,7 @@ def follow_own_code(worker: Worker, settings: Settings) -> None:
     """Have ready what these settings name, before a Pool looks for it."""
     said: set[str] = set()
 
-    def complain(path: str, error: Exception) -> None:
+    def complain(path: str, error: BaseException) -> None:
         if path not in said and worker.control is not None:
             said.add(path)
             worker.control.send(ExtensionNews(worker.number, path, described(error), monotonic()))

@@ -27,6 +27,16 @@ async def wrong(target):
     raise KeyError("length")
 async def odd(target):
     return 5
+async def leaves(target):
+    raise SystemExit(3)
+async def gives_up(target):
+    import asyncio
+    raise asyncio.CancelledError
+class Odd:
+    def __bool__(self):
+        raise KeyError("ok")
+async def unsure(target):
+    return Odd(), "x"
 async def hangs(target):
     import asyncio
     await asyncio.Event().wait()
@@ -97,10 +107,23 @@ async def test_own_code_that_does_not_end_is_a_failed_probe(rig: Rig) -> None:
     assert (False, "no connection within 0.05s") == await rig.probe("own:hangs", timeout=0.05)
 
 
+async def test_a_probe_that_is_ended_is_ended_in_own_code_too(rig: Rig) -> None:
+    probing = asyncio.ensure_future(rig.probe("own:hangs"))
+    await asyncio.sleep(0)
+    probing.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await probing
+    assert [] == rig.changes
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
         ("own:wrong", "KeyError: 'length'"),
+        ("own:leaves", "SystemExit: 3"),
+        ("own:gives_up", "CancelledError"),
+        ("own:unsure", "KeyError: 'ok'"),
         ("own:odd", "TypeError: cannot unpack non-iterable int object"),
         ("own:gone", "ExtensionError: module 'own' has no 'gone'"),
     ],

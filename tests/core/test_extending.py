@@ -52,6 +52,10 @@ def raises(_: object) -> Any:
     raise ValueError("no")
 
 
+def leaves(_: object) -> Any:
+    raise SystemExit(3)
+
+
 def test_a_request_is_shown_as_it_came() -> None:
     shown = RequestView(ASKED)
 
@@ -102,6 +106,7 @@ def test_own_code_may_leave_the_choice_to_the_built_in_balancer() -> None:
     ("choose", "error"),
     [
         (raises, "ValueError: no"),
+        (leaves, "SystemExit: 3"),
         (lambda candidates: BackendView("other", "", 1, 1.0, 0), "ValueError"),
         (lambda candidates: "b1", "ValueError"),
     ],
@@ -114,13 +119,14 @@ def test_own_code_that_goes_wrong_is_passed_over_and_spoken_of(choose: Callable[
     assert complaints[0][1].startswith(error)
 
 
-def test_a_balancer_that_can_not_be_made_is_passed_over() -> None:
+@pytest.mark.parametrize(("wrong", "error"), [(raises, "ValueError: no"), (leaves, "SystemExit: 3")])
+def test_a_balancer_that_can_not_be_made_is_passed_over(wrong: Callable[..., Any], error: str) -> None:
     complaints, pool = Complaints(), make_pool(2)
 
-    own = OwnBalancer("shop:own", lambda: raises(0), complaints.hear, pool.settings, pool.backends)
+    own = OwnBalancer("shop:own", lambda: wrong(0), complaints.hear, pool.settings, pool.backends)
 
     assert own.pick(pool.backends, ASKED, 0.0, RNG) in pool.backends
-    assert [("shop:own", "ValueError: no")] == complaints
+    assert [("shop:own", error)] == complaints
 
 
 def test_a_pool_picks_with_own_code_among_those_that_were_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,13 +160,11 @@ def test_a_condition_is_shown_how_an_attempt_ended(outcome: Outcome, shown: Ende
     assert (True, [shown]) == (holds(outcome), seen)
 
 
-def test_a_condition_that_goes_wrong_does_not_hold() -> None:
+@pytest.mark.parametrize(("wrong", "error"), [(raises, "ValueError: no"), (leaves, "SystemExit: 3")])
+def test_a_condition_that_goes_wrong_does_not_hold(wrong: Callable[..., Any], error: str) -> None:
     complaints = Complaints()
 
-    assert (False, [("shop:own", "ValueError: no")]) == (
-        own_condition("shop:own", raises, complaints.hear)(OK),
-        complaints,
-    )
+    assert (False, [("shop:own", error)]) == (own_condition("shop:own", wrong, complaints.hear)(OK), complaints)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +174,7 @@ def test_a_condition_that_goes_wrong_does_not_hold() -> None:
         (lambda asked: "ä", "ä".encode(), 0),
         (lambda asked: None, b"192.0.2.9", 0),
         (raises, b"192.0.2.9", 1),
+        (leaves, b"192.0.2.9", 1),
         (lambda asked: 7, b"192.0.2.9", 1),
     ],
 )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.fallback import StalePolicy
+from proxy.core.http1 import RequestHead
 from proxy.core.http1_answers import ResponseHead
 from proxy.core.stale import MOST_VARIANTS, OVERHEAD, LastGood, as_kept
 from tests.core.pools import LIMITS, request
@@ -21,6 +22,9 @@ def answer(*fields: str, status: int = 200, length: int | None = 2) -> ResponseH
 
 def memory(duration: float = 600.0, max_bytes: int = 1_000_000) -> LastGood:
     return LastGood(StalePolicy(duration, max_bytes))
+
+
+KEY_BYTES = len("http" + "shop.example" + "/")
 
 
 def found(kept: LastGood, *fields: str, target: str = "/", method: str = "GET", now: float = 1.0) -> object:
@@ -75,6 +79,10 @@ def test_another_url_host_or_scheme_is_another_answer() -> None:
         (request(), answer("Cache-Control: proxy-revalidate")),
         (request(), answer("Vary: *")),
         (request(), answer("Vary: Accept, *")),
+        (request(), answer("Vary: X-Forwarded-For")),
+        (request(), answer("Vary: Accept, Forwarded")),
+        (request(), answer("Vary: x-request-id")),
+        (request(), answer("Vary: Traceparent")),
         (request(), answer(length=None)),
     ],
 )
@@ -115,13 +123,20 @@ def test_an_answer_that_varies_goes_to_those_who_ask_alike() -> None:
     assert found(kept) is None
 
 
+def test_memory_counts_what_answers_are_found_by() -> None:
+    kept, target, accept = memory(), "/" + "x" * 5000, "y" * 20000
+    kept.keep(request("GET", target, f"Accept: {accept}"), HTTP, answer("Vary: Accept"), b"ok", 0.0)
+
+    assert kept.size_bytes >= len(target) + len(accept) + OVERHEAD
+
+
 def test_what_varies_otherwise_than_before_takes_its_place() -> None:
     kept = memory()
     kept.keep(request(), HTTP, answer("Vary: Accept"), b"ol", 0.0)
     kept.keep(request(), HTTP, answer(), b"ok", 0.0)
 
     assert (b"ok", 1) == found(kept, "Accept: text/html")
-    assert len(answer().head) + 2 + OVERHEAD == kept.size_bytes
+    assert len(answer().head) + 2 + KEY_BYTES + OVERHEAD == kept.size_bytes
 
 
 @pytest.mark.parametrize(
@@ -193,8 +208,25 @@ def test_what_says_nothing_of_the_answer_that_is_kept_leaves_it(asked: object, t
     assert (b"ok", 1) == found(kept)
 
 
+@pytest.mark.parametrize(("asked", "told"), [(request(), answer(status=410)), (request("POST"), answer(status=201))])
+def test_what_ends_it_need_not_be_whole(asked: RequestHead, told: ResponseHead) -> None:
+    kept = memory()
+    kept.keep(request(), HTTP, answer(), b"ok", 0.0)
+    kept.keep(asked, HTTP, told, None, 0.5)
+
+    assert found(kept) is None
+
+
+def test_an_answer_that_is_not_whole_leaves_the_one_before() -> None:
+    kept = memory()
+    kept.keep(request(), HTTP, answer(), b"ok", 0.0)
+    kept.keep(request(), HTTP, answer(), None, 0.5)
+
+    assert (b"ok", 1) == found(kept)
+
+
 def test_who_was_not_asked_for_the_longest_goes_first() -> None:
-    size = len(answer().head) + 2 + OVERHEAD
+    size = len(answer().head) + 2 + KEY_BYTES + len("a") + OVERHEAD
     kept = memory(max_bytes=2 * size)
     kept.keep(request(target="/a"), HTTP, answer(), b"ok", 0.0)
     kept.keep(request(target="/b"), HTTP, answer(), b"ok", 0.0)
@@ -218,7 +250,9 @@ def test_one_url_has_a_bounded_number_of_variants() -> None:
 
     assert found(kept, "Accept: 0") is None
     assert (b"ok", 1) == found(kept, f"Accept: {MOST_VARIANTS}")
-    assert MOST_VARIANTS * (len(answer("Vary: Accept").head) + 2 + OVERHEAD) == kept.size_bytes
+    numbers = sum(len(str(number)) for number in range(1, MOST_VARIANTS + 1))
+    each = len(answer("Vary: Accept").head) + 2 + KEY_BYTES + len("accept") + OVERHEAD
+    assert MOST_VARIANTS * each + numbers == kept.size_bytes
 
 
 def test_the_head_of_a_kept_answer_has_neither_its_age_nor_the_id_of_another_request() -> None:

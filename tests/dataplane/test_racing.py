@@ -11,7 +11,7 @@ import pytest
 
 from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import BackendState
-from proxy.core.retry import RetryPolicy
+from proxy.core.retry import CONDITIONS, Outcome, RetryPolicy
 from proxy.core.settings import AccessLogSettings, HoldPolicy
 from proxy.core.tracing import TracingPolicy
 from proxy.dataplane.accesslog import follow_log
@@ -165,6 +165,21 @@ def test_a_bad_answer_does_not_win_while_another_may_come(loser: str) -> None:
     race.assert_settled(failures=1)
     # That the first one failed would have been tried again; that the second did cost nothing.
     assert (loser == "one") == race.pool.counts().saved
+
+
+def test_own_code_is_not_asked_whether_a_good_answer_is_to_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def eager(outcome: Outcome) -> bool:
+        asked.append(outcome.status)
+        return True
+
+    monkeypatch.setitem(CONDITIONS, "own:eager", eager)
+    race = Race(retries=RetryPolicy(on=("own:eager",), unsafe_reuse=1e6))
+    race.wires["two"].hear(FAST)
+
+    assert ([], b"200 fast", {"won": 1}) == (asked, race.said, race.hedges)
+    race.assert_settled()
 
 
 @pytest.mark.parametrize("loser", ["one", "two"])

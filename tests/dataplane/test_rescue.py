@@ -271,6 +271,19 @@ def test_head_gets_the_head_of_a_kept_answer() -> None:
     assert (200, b"", b"2") == (got.status, got.body, got.fields[b"content-length"])
 
 
+def test_a_write_whose_answer_has_begun_ends_what_was_kept() -> None:
+    plane = Degraded(stale=StalePolicy())
+    plane.answered(OK)
+
+    def play() -> None:
+        wire = plane.connect_or_take()
+        wire.hear(OK[:-2])
+        wire.hear(OK[-2:])
+
+    assert b"ok" == plane.ask(POST, play).body
+    assert 502 == plane.refused().status
+
+
 def test_a_client_that_says_who_it_is_gets_no_kept_answer() -> None:
     plane = Degraded(stale=StalePolicy())
     plane.answered(OK)

@@ -17,7 +17,7 @@ from proxy.contexts import client_context
 from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.probing.faults import certificate_fault, tls_fault
 from proxy.controlplane.probing.question import Question
-from proxy.core.extending import Target
+from proxy.core.extending import WRONG, Target
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.proxy_protocol import own_header
 from proxy.core.settings import Address
@@ -90,12 +90,15 @@ class Prober:
             return None
         try:
             ok, detail = await check(Target(address.host, address.port, address.path, address.tls, timeout))
+            return bool(ok), str(detail), None
         except (OSError, EOFError, ClientError) as error:
             return False, str(error) or type(error).__name__, None
-        except Exception as error:  # noqa: BLE001 - it is not ours
+        except (*WRONG, asyncio.CancelledError) as error:
+            # Its own CancelledError, of a task that it has given up, would end the probes of this Backend for good.
+            if isinstance(error, asyncio.CancelledError) and _is_ended():
+                raise
             self._own.complain(path, error)
             return None
-        return bool(ok), str(detail), None
 
     def _context(self, tls: BackendTls) -> ssl.SSLContext:
         """As workers have it, but for sessions: each probe sees the whole certificate."""
@@ -105,6 +108,12 @@ class Prober:
                 self._contexts.clear()
             context = self._contexts[tls] = client_context(tls)
         return context
+
+
+def _is_ended() -> bool:
+    """Whether nobody wants this probe's result any more, or its time is over."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _get(address: Address, path: str, policy: HealthPolicy, words: bytes, secured: dict[str, Any]) -> Seen:

@@ -171,8 +171,8 @@ class Exchange(Answering):
                 self._dispatch.finish(self._answered, now)
                 self._drop_upstream()
                 return rescue.instead_of(head.status)
-        elif upstream.is_complete:
-            rescue.keep(head, upstream.pieces, now)
+        else:
+            rescue.keep(head, upstream.pieces if upstream.is_complete else None, now)
         if rescue.is_elsewhere:
             rescue.count(POOL, head.status)
             # What stood in is told to the client, so its answer is not passed on as it is.

@@ -17,7 +17,7 @@ from proxy.core.decisions import HEDGE_LOST
 from proxy.core.dispatch import Attempt, Dispatch
 from proxy.core.headers import upstream_head
 from proxy.core.hedging import HedgeResult, Hedging
-from proxy.core.retry import Outcome, answered
+from proxy.core.retry import FIRST_RETRIED, Outcome, answered
 from proxy.dataplane.backends.idle import begin_opening, give_up, opened
 from proxy.dataplane.exchanges.asking import Asking
 from proxy.dataplane.exchanges.relay import Answer
@@ -137,7 +137,9 @@ class Racing(Asking):
 
     def _is_good(self, outcome: Outcome) -> bool:
         """Whether this answer is one to pass on, while another may still come."""
-        return outcome.verdict() is GOOD and not self._pool.settings.retries.names(outcome)
+        if outcome.verdict() is not GOOD:
+            return False
+        return outcome.status < FIRST_RETRIED or not self._pool.settings.retries.names(outcome)
 
     def _look_at(self, rival: Rival) -> Outcome | None:
         """How the second Attempt has failed; None if it has not."""

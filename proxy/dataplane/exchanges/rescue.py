@@ -71,11 +71,12 @@ class Rescue:
 
     # Answers that could be passed on
 
-    def keep(self, response: ResponseHead, pieces: list[bytes], now: float) -> None:
-        """A whole answer has come from the Pool that should serve."""
+    def keep(self, response: ResponseHead, pieces: list[bytes] | None, now: float) -> None:
+        """An answer has come from the Pool that should serve; `pieces`: its body, if all of it is here."""
         memory = self._route.last_good
         if memory is not None and self._scheme and not self.is_elsewhere:
-            memory.keep(self._request, self._scheme, response, b"".join(pieces), now)
+            body = None if pieces is None else b"".join(pieces)
+            memory.keep(self._request, self._scheme, response, body, now)
 
     def is_better_than(self, status: int, now: float) -> bool:
         """Whether something could stand in for this answer of a Backend's to an idempotent request."""
