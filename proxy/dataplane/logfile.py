@@ -15,6 +15,8 @@ from proxy.core.settings import STANDARD_STREAMS
 
 log = logging.getLogger("proxy.dataplane.logfile")
 
+REOPEN = b""
+"""An order to begin the file anew; what was ordered before goes to the one before."""
 LAST_WORD = 2.0
 """Seconds that the last lines have to be written when the worker ends."""
 
@@ -26,13 +28,14 @@ class LogFile:
         "_added",
         "_batch",
         "_failing",
+        "_is_torn",
+        "_lost",
         "_most",
         "_orders",
         "_path",
-        "_reopens",
+        "_refused",
         "_thread",
         "_written",
-        "dropped",
     )
 
     def __init__(self, path: str, most: int) -> None:
@@ -41,11 +44,14 @@ class LogFile:
         self._batch: list[bytes] = []
         self._added = 0
         self._orders: SimpleQueue[bytes | None] = SimpleQueue()
-        self._reopens = False
-        self.dropped = 0
+        self._refused = 0
         """Lines that found no room."""
         # The writer's
         self._written = 0
+        self._lost = 0
+        """Lines that the file did not take."""
+        self._is_torn = False
+        """Whether the last line in the file has no end."""
         self._failing = False
         self._thread = threading.Thread(target=self._write_all, name="access log", daemon=True)
         self._thread.start()
@@ -53,10 +59,15 @@ class LogFile:
     def __repr__(self) -> str:
         return f"<LogFile {self._path} {self._added - self._written} bytes waiting>"
 
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost: no room, or no file."""
+        return self._refused + self._lost
+
     def add(self, line: bytes) -> None:
         """Take in one line, or drop it where too much waits already."""
         if self._added - self._written + len(line) > self._most:
-            self.dropped += 1
+            self._refused += 1
             return
         self._added += len(line)
         self._batch.append(line)
@@ -70,8 +81,7 @@ class LogFile:
     def reopen(self) -> None:
         """The file may have been renamed: begin it anew."""
         self.flush()
-        self._reopens = True
-        self._orders.put(b"")
+        self._orders.put(REOPEN)
 
     def finish(self) -> None:
         """Take no more; what is left is written while others go on."""
@@ -88,21 +98,38 @@ class LogFile:
     def _write_all(self) -> None:
         descriptor = -1
         while (batch := self._orders.get()) is not None:
-            if self._reopens and descriptor >= 0:
-                os.close(descriptor)
-                descriptor = -1
-            self._reopens = False
+            if batch == REOPEN:
+                descriptor = _closed(descriptor)
+                self._is_torn = False
             try:
                 if descriptor < 0:
                     descriptor = self._open()
-                _write_whole(descriptor, batch)
-                self._note(None)
             except OSError as error:
-                self.dropped += batch.count(b"\n")
+                self._lost += batch.count(b"\n")
                 self._note(error)
+            else:
+                failure = self._write(descriptor, batch)
+                self._note(failure)
+                if failure is not None:
+                    # It may have gone for good, as on a disk of the network: the next batch looks for it anew.
+                    descriptor = _closed(descriptor)
             self._written += len(batch)
-        if descriptor >= 0:
-            os.close(descriptor)
+        _closed(descriptor)
+
+    def _write(self, descriptor: int, batch: bytes) -> OSError | None:
+        """Write all of it. Of what does not fit, whole lines are lost: half a one never runs into the next."""
+        begin = b"\n" if self._is_torn and batch else b""
+        data, done = begin + batch, 0
+        try:
+            while done < len(data):
+                done += os.write(descriptor, memoryview(data)[done:])
+        except OSError as error:
+            whole = data.rfind(b"\n", 0, done) + 1
+            self._lost += data.count(b"\n", max(whole, len(begin)))
+            self._is_torn = whole < done or (self._is_torn and not done)
+            return error
+        self._is_torn = self._is_torn and not batch
+        return None
 
     def _open(self) -> int:
         if self._path in STANDARD_STREAMS:
@@ -121,7 +148,7 @@ class LogFile:
             log.info("the access log is written again", extra={"fields": {"file": self._path, "dropped": self.dropped}})
 
 
-def _write_whole(descriptor: int, batch: bytes) -> None:
-    rest = memoryview(batch)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def _closed(descriptor: int) -> int:
+    if descriptor >= 0:
+        os.close(descriptor)
+    return -1

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import resource
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -90,6 +92,54 @@ def test_reopening_under_a_running_writer_moves_on_to_the_new_file(file: LogFile
     file.close()
 
     assert ("old\n", "new\n") == (moved.read_text(), path.read_text())
+
+
+def test_what_came_before_the_file_was_renamed_is_in_the_old_one(path: Path) -> None:
+    """Also what still waited for the disk then; and no order to begin anew is ever lost."""
+    opened, disk = threading.Event(), threading.Event()
+
+    class Slow(LogFile):
+        def _open(self) -> int:
+            descriptor = super()._open()
+            opened.set()
+            assert disk.wait(20)
+            return descriptor
+
+    file = Slow(str(path), 1000)
+    file.add(b"one\n")
+    file.flush()
+    assert opened.wait(20)
+    file.add(b"two\n")
+    file.flush()
+    moved = path.rename(path.with_suffix(".1"))
+    file.reopen()
+    file.add(b"new\n")
+    disk.set()
+    file.close()
+
+    assert ("one\ntwo\n", "new\n") == (moved.read_text(), path.read_text())
+
+
+@pytest.mark.parametrize(("room", "kept"), [(25, "0123456789\n0123456789\n012"), (22, "0123456789\n0123456789\n")])
+def test_a_line_for_half_of_which_there_is_room_does_not_run_into_the_next(
+    file: LogFile, path: Path, room: int, kept: str
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        for _ in range(2):
+            file.add(b"0123456789\n" * 4)
+            file.flush()
+        written(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (kept, 6) == (path.read_text(), file.dropped)
+    file.add(b"after\n")
+    file.close()
+
+    assert f"{kept}{'' if kept.endswith(chr(10)) else chr(10)}after\n" == path.read_text()
 
 
 def test_a_file_that_can_not_be_written_is_said_once_and_tried_again(
