@@ -24,6 +24,7 @@ from proxy.controlplane.notify import Notifier
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.workers.channel import EncodedRoutes
 from proxy.controlplane.workers.fleet import Fleet
+from proxy.core.journal import PERSON, SIGNAL
 from proxy.core.settings import Settings
 from proxy.logs import say
 
@@ -122,7 +123,7 @@ class Reloader:
 
     async def reload(self) -> Json:
         """Reload, whether or not whoever asks stays; the answer. Raises Rejected or NotNow."""
-        task = asyncio.get_running_loop().create_task(self._reload())
+        task = asyncio.get_running_loop().create_task(self._reload(PERSON))
         self._keep(task)
         return await asyncio.shield(task)
 
@@ -138,7 +139,7 @@ class Reloader:
 
     async def _quietly(self) -> None:
         try:
-            await self._reload()
+            await self._reload(SIGNAL)
         except NotNow as error:
             say(log, logging.WARNING, "no reload", reason=error)
         except Rejected:
@@ -148,7 +149,7 @@ class Reloader:
 
     # The reload
 
-    async def _reload(self) -> Json:
+    async def _reload(self, who: str) -> Json:
         if self._read is None:
             self._waits = None
             raise NotNow("this proxy was not started from a file")
@@ -159,11 +160,11 @@ class Reloader:
                 raise NotNow("the proxy is draining")
             self._owner.notifier.reloading()
             try:
-                return await self._carry_out(self._read)
+                return await self._carry_out(self._read, who)
             except Rejected as rejected:
                 self._note_failure()
                 say(log, logging.WARNING, "reload rejected: nothing has changed", mistakes=len(rejected.faults))
-                self._owner.journal.add(process.rejected(rejected.faults))
+                self._owner.journal.add(process.rejected(rejected.faults, who))
                 for fault in rejected.faults:
                     say(log, logging.WARNING, "mistake in the config", text=fault)
                 raise
@@ -181,7 +182,7 @@ class Reloader:
         registry.reloads["failure"] += 1
         registry.own.is_last_reload_good = False
 
-    async def _carry_out(self, read: Reader) -> Json:
+    async def _carry_out(self, read: Reader, who: str) -> Json:
         clock = asyncio.get_running_loop().time
         began = clock()
         registry, book = self._owner.registry, self._owner.fleet.book
@@ -197,7 +198,8 @@ class Reloader:
         registry.reloads["success"] += 1
         registry.own.note_settings(time())
         self._log(found, seconds, late)
-        for entry in (process.reloaded(found, seconds, late), *process.splits_changed(before, prepared.settings)):
+        self._owner.journal.add(process.reloaded(found, seconds, late, who))
+        for entry in process.splits_changed(before, prepared.settings, who):
             self._owner.journal.add(entry)
         timing = {"seconds": round(seconds, 4), "applied_in_seconds": round(clock() - was_read, 4)}
         return {"changed": bool(found), **timing, "late_workers": late, **found.document()}

@@ -281,6 +281,18 @@ def test_spill_over_is_told_once_for_all_who_stood_by(make: Make) -> None:
     assert [] == [one for one in book.told(kind="backend") if one["backend"] in {"b2", "b3"}]
 
 
+def test_who_serves_otherwise_since_a_reload_has_not_spilt_over(make: Make) -> None:
+    tiers = [tuple(BackendSettings(f"b{n}", Address("h", n), tier=tier) for n in range(2)) for tier in (1, 2)]
+    before, after = (make.settings(pools=(pool(*backends),)) for backends in tiers)
+    book = Book(before)
+    book.registry.obey(after, 1.0)
+    book.recorder.tick(1.0)
+
+    assert [("Requests of pool app go to tier 2, before to tier 1, since a reload.", "reload", None)] == [
+        (one["sentence"], one["cause"], one["rule"]) for one in book.told(kind="pool")
+    ]
+
+
 def test_spill_over_to_other_regions_names_them(make: Make) -> None:
     backends = (
         BackendSettings("b0", Address("h", 0), region="eu"),
@@ -572,7 +584,7 @@ def test_a_reload_is_told_by_the_names_of_what_it_changes(make: Make) -> None:
     before = make.settings(pools=(pool(),))
     after = replace(before, pools=(pool(BackendSettings("b0", Address("h", 0))),), drain_timeout=9.0)
 
-    entry = process.reloaded(difference(before, after), 0.12345, [1])
+    entry = process.reloaded(difference(before, after), 0.12345, [1], "signal")
 
     assert "The config was read anew: backends: 2 removed; settings: drain_timeout." == entry.sentence
     assert {
@@ -580,7 +592,8 @@ def test_a_reload_is_told_by_the_names_of_what_it_changes(make: Make) -> None:
         "late_workers": [1],
         "changed": {"backends": {"removed": ["app/b1", "app/b2"]}, "settings": ["drain_timeout"]},
     } == entry.evidence
-    assert "nothing has changed" == process.reloaded(difference(before, before), 0.1, []).cause
+    assert "signal" == entry.who
+    assert "nothing has changed" == process.reloaded(difference(before, before), 0.1, [], "person").cause
 
 
 def test_a_split_that_a_reload_changes_is_told(make: Make) -> None:
@@ -593,11 +606,11 @@ def test_a_split_that_a_reload_changes_is_told(make: Make) -> None:
     assert [
         "Route a sends 50% to x, 50% to y, before 95% to x, 5% to y.",
         "Route b sends 87.5% to x, 12.5% to y, before 100% to x.",
-    ] == [entry.sentence for entry in process.splits_changed(before, after)]
+    ] == [entry.sentence for entry in process.splits_changed(before, after, "person")]
 
 
 def test_a_rejected_config_is_told_by_its_mistakes() -> None:
-    entry = process.rejected([f"a.yaml:{line}:1: error: wrong" for line in range(30)])
+    entry = process.rejected([f"a.yaml:{line}:1: error: wrong" for line in range(30)], "person")
 
     assert (
         "The new config was rejected, the old one stays in force: 30 mistakes; the first: a.yaml:0:1: error: wrong."

@@ -14,6 +14,7 @@ from proxy.controlplane.listeners.sockets import StartError
 from proxy.controlplane.reload import Fault, Json, Rejected
 from proxy.controlplane.signals import heed_signals
 from proxy.controlplane.supervisor import Supervisor
+from proxy.core.journal import Query
 from proxy.core.messages import Applied, Drain, Snapshot
 from proxy.core.settings import Address, BackendSettings, RouteSettings, Settings
 from tests.controlplane.conftest import Api, Make, PlayedWorker, Stage
@@ -73,6 +74,7 @@ async def test_a_reload_is_over_when_every_worker_has_put_it_in_force(stage: Sta
         document["backends"]["added"],
     )
     assert {"success": 1, "failure": 0} == supervisor.registry.reloads
+    assert ["person"] == [one["who"] for one in supervisor.journal.since(Query(kind="config"))]
 
 
 async def test_a_bad_file_changes_nothing_and_its_mistakes_are_answered(stage: Stage, file: File) -> None:
@@ -121,6 +123,7 @@ async def test_hup_reloads_and_the_log_says_what_came_of_it(
     assert "1 added" == fields["reloaded"]["backends"]
     assert "x.yaml:3:5: error: pools.app.helth: unknown key" == str(fields["mistake in the config"]["text"])
     assert {"success": 1, "failure": 1} == supervisor.registry.reloads
+    assert ["signal", "signal"] == [one["who"] for one in supervisor.journal.since(Query(kind="config"))]
 
 
 async def said(caplog: pytest.LogCaptureFixture, message: str) -> None:

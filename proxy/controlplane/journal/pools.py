@@ -34,6 +34,8 @@ class PoolView(NamedTuple):
     """What is wrong with most of its Backends alike; empty if nothing is."""
     places: tuple[Place, ...]
     """Those that serve."""
+    settings: PoolSettings
+    """That were in force then."""
 
 
 def view_of(pool: PoolRecord) -> PoolView:
@@ -42,7 +44,7 @@ def view_of(pool: PoolRecord) -> PoolView:
     state = state_of(pool)
     if state is PoolState.DOWN and serving:
         state = PoolState.DEGRADED if out_of(pool) else PoolState.UP
-    return PoolView(state, pool.governor.degraded, tuple(sorted(serving)))
+    return PoolView(state, pool.governor.degraded, tuple(sorted(serving)), pool.settings)
 
 
 def is_crowded(pool: PoolRecord) -> bool:
@@ -123,7 +125,7 @@ def _degradation_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> E
 
 def _places_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
     settings = pool.settings
-    was, are = _places(settings, before.places), _places(settings, now.places)
+    was, are = _places(before.settings, before.places), _places(settings, now.places)
     evidence = {"available": _available(pool)}
     sentence = f"Requests of pool {settings.name} go to {are}, before to {was}."
     is_near_far = settings.locality is not None and {place.tier for place in before.places} == {
@@ -131,6 +133,9 @@ def _places_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
     }
     rule = "locality.spill_below" if is_near_far else "overprovisioning"
     fields: Json = {"before": was, "after": are, "cause": "spill-over", "rule": rule}
+    if before.settings != settings:
+        # Backends may have come, gone or moved: that is why, as far as anybody can tell.
+        sentence, fields = f"{sentence[:-1]}, since a reload.", fields | {"cause": "reload", "rule": ""}
     return Entry(Kind.POOL, sentence, settings.name, evidence=evidence, **fields)
 
 

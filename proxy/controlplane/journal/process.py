@@ -9,7 +9,7 @@ from typing import Any
 from proxy import __version__
 from proxy.controlplane.difference import Difference
 from proxy.controlplane.probing.expiry import Place, date
-from proxy.core.journal import PERSON, RULE, SIGNAL, Entry, Kind
+from proxy.core.journal import RULE, SIGNAL, Entry, Kind
 from proxy.core.settings import Settings
 
 FAULTS_SHOWN = 10
@@ -124,11 +124,11 @@ def worker_ended(number: int, pid: int, how: str, *, is_orderly: bool) -> Entry:
 # The config
 
 
-def reloaded(found: Difference, seconds: float, late: Sequence[int]) -> Entry:
-    """Other settings are in force."""
+def reloaded(found: Difference, seconds: float, late: Sequence[int], who: str) -> Entry:
+    """Other settings are in force; `who` asked for that."""
     summary = "; ".join(f"{kind}: {what}" for kind, what in found.summary().items()) or "nothing has changed"
     evidence = {"seconds": round(seconds, 3), "late_workers": list(late), "changed": _shown(found.document())}
-    fields: Json = {"before": "in force", "after": "reloaded", "cause": summary, "who": PERSON}
+    fields: Json = {"before": "in force", "after": "reloaded", "cause": summary, "who": who}
     return Entry(Kind.CONFIG, f"The config was read anew: {summary}.", evidence=evidence, **fields)
 
 
@@ -144,7 +144,7 @@ def _shown(document: Mapping[str, Any]) -> Json:
     return found
 
 
-def splits_changed(before: Settings, after: Settings) -> Iterator[Entry]:
+def splits_changed(before: Settings, after: Settings, who: str) -> Iterator[Entry]:
     """Routes whose load is shared out otherwise now."""
     known = {route.name: route.split for route in before.routes}
     for route in after.routes:
@@ -153,20 +153,20 @@ def splits_changed(before: Settings, after: Settings) -> Iterator[Entry]:
             evidence = {"route": route.name, "split": dict(now)}
             sentence = f"Route {route.name} sends {_shares(now)}, before {_shares(was)}."
             fields: Json = {"before": _shares(was), "after": _shares(now), "cause": "reload", "rule": "split"}
-            yield Entry(Kind.SPLIT, sentence, who=PERSON, evidence=evidence, **fields)
+            yield Entry(Kind.SPLIT, sentence, who=who, evidence=evidence, **fields)
 
 
 def _shares(split: Sequence[tuple[str, float]]) -> str:
     return ", ".join(f"{100 * share:.4g}% to {pool}" for pool, share in split) or "nothing"
 
 
-def rejected(faults: Sequence[object]) -> Entry:
+def rejected(faults: Sequence[object], who: str) -> Entry:
     """New settings can't be used."""
     shown = [str(fault) for fault in faults[:FAULTS_SHOWN]]
     count = f"{len(faults)} mistake{'s' if len(faults) > 1 else ''}"
     sentence = f"The new config was rejected, the old one stays in force: {count}; the first: {shown[0]}."
     evidence = {"mistakes": shown, "total": len(faults)}
-    fields: Json = {"before": "in force", "after": "rejected", "cause": count, "who": PERSON}
+    fields: Json = {"before": "in force", "after": "rejected", "cause": count, "who": who}
     return Entry(Kind.CONFIG, sentence, evidence=evidence, **fields)
 
 
