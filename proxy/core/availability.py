@@ -53,8 +53,8 @@ class Counts(NamedTuple):
         return Counts(*(one + two for one, two in zip(self, other, strict=True)))
 
     def since(self, before: Counts) -> Counts:
-        """What was counted in between."""
-        return Counts(*(now - then for now, then in zip(self, before, strict=True)))
+        """What was counted in between; never less than nothing."""
+        return Counts(*(max(0, now - then) for now, then in zip(self, before, strict=True)))
 
     @property
     def total(self) -> int:
@@ -286,13 +286,16 @@ def counted(
     broken: Mapping[tuple[str, str], int],
     saved: Mapping[tuple[str, str], int],
     unknown: Mapping[tuple[str, str], int],
-    degraded: Mapping[tuple[str, str, str], int] = MappingProxyType({}),
+    degraded: Mapping[tuple[str, str, str, int], int] = MappingProxyType({}),
 ) -> dict[tuple[str, str], Counts]:
     """What a worker has counted, by Route and Pool: `requests` by route, pool, method and status.
 
     An answer of 5xx is bad, whoever made it, and so is one that broke off. 4xx is the client's own affair. A write of
-    which nobody knows whether it was executed is answered 5xx too: it is taken off the bad ones. Where something stood
-    in for a Pool, the answer may be as good as any, and the Pool has failed all the same.
+    which nobody knows whether it was executed is answered 5xx too: it is taken off the bad ones.
+
+    Where something stood in for a Pool (`degraded`: by Route, that Pool, the one in `requests`, and status), the answer
+    may be as good as any, and the Pool has failed all the same: for it and for the Route the request is bad. Another
+    Pool that served is not worse for it: its own part in the request counts for it alone, under no Route.
     """
     found: dict[tuple[str, str], list[int]] = {}
     for (route, pool, _, status), number in requests.items():
@@ -307,8 +310,12 @@ def counted(
             counts[gives_to] += number
             if takes_from is not None:
                 counts[takes_from] = max(0, counts[takes_from] - number)
-    for (route, failed, served), number in degraded.items():
+    for (route, failed, served, status), number in degraded.items():
+        ended = GOOD if status < FIRST_ERROR else BAD if status >= FIRST_FAILURE else None
+        if ended is not None:
+            counts = found.setdefault((route, served), [0, 0, 0, 0])
+            counts[ended] = max(0, counts[ended] - number)
+            if served != failed:
+                found.setdefault(("", served), [0, 0, 0, 0])[ended] += number
         found.setdefault((route, failed), [0, 0, 0, 0])[BAD] += number
-        counts = found.setdefault((route, served), [0, 0, 0, 0])
-        counts[GOOD] = max(0, counts[GOOD] - number)
     return {key: Counts(*counts) for key, counts in found.items()}

@@ -310,8 +310,8 @@ class Report:
     """The worker's last Report before it ends."""
     degraded: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """By route, the Pool that could not serve, and what stood in for it (`pool`, `stale`, `fixed`)."""
-    degraded_good: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """Of those, the ones with a good status: by route, the Pool that could not serve, and the one in `requests`."""
+    degraded_ends: dict[tuple[str, str, str, int], int] = field(default_factory=dict)
+    """The same: by route, the Pool that could not serve, the one in `requests`, and the status (502: broke off)."""
     handshakes: dict[str, int] = field(default_factory=dict)
     """Clients' TLS handshakes, by result."""
     rate_limited: dict[str, int] = field(default_factory=dict)

@@ -41,7 +41,7 @@ def report_of(worker: Worker, now: float, loop_lag: float, *, final: bool) -> Re
         keyed=dict(stats.keyed),
         handshakes=dict(stats.handshakes),
         degraded=dict(stats.degraded),
-        degraded_good=dict(stats.degraded_good),
+        degraded_ends=dict(stats.degraded_ends),
         rate_limited=dict(stats.rate_limited),
         spans=worker.spans.counts() if worker.spans is not None else {},
         broken=dict(stats.broken),

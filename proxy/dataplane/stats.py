@@ -36,7 +36,7 @@ class Stats:
         "broken",
         "client_aborts",
         "degraded",
-        "degraded_good",
+        "degraded_ends",
         "handshakes",
         "keyed",
         "rate_limited",
@@ -55,7 +55,7 @@ class Stats:
         self.keyed: dict[tuple[str, str], int] = {}
         self.handshakes: dict[str, int] = {}
         self.degraded: dict[tuple[str, str, str], int] = {}
-        self.degraded_good: dict[tuple[str, str, str], int] = {}
+        self.degraded_ends: dict[tuple[str, str, str, int], int] = {}
         self.rate_limited: dict[str, int] = {}
         self.broken: dict[tuple[str, str], int] = {}
         self.saved: dict[tuple[str, str], int] = {}
@@ -91,11 +91,13 @@ class Stats:
         self.unknown_outcomes[route, pool] = self.unknown_outcomes.get((route, pool), 0) + 1
 
     def count_degraded(self, route: str, pool: str, kind: str, status: int, counted_by: str) -> None:
-        """Something stood in for a Pool that could not serve; the request is `counted_by` this one, maybe another."""
+        """Something stood in for a Pool that could not serve; the request is `counted_by` this one, maybe another.
+
+        Called in the same step as `count`, or a Report in between would tell of an end that has not come.
+        """
         self.degraded[route, pool, kind] = self.degraded.get((route, pool, kind), 0) + 1
-        if status < FIRST_ERROR:
-            key = (route, pool, counted_by)
-            self.degraded_good[key] = self.degraded_good.get(key, 0) + 1
+        key = (route, pool, counted_by, status)
+        self.degraded_ends[key] = self.degraded_ends.get(key, 0) + 1
 
     def count_limited(self, route: str) -> None:
         """A client has sent more than this Route takes."""
@@ -134,7 +136,7 @@ class Stats:
             (self.rate_limited, {key: n for key, n in self.rate_limited.items() if key in names.routes}),
             *((table, {key: n for key, n in table.items() if known(*key)}) for table in by_traffic),
             (self.degraded, {key: n for key, n in self.degraded.items() if known(key[0], key[1])}),
-            (self.degraded_good, {key: n for key, n in self.degraded_good.items() if known(key[0], key[1])}),
+            (self.degraded_ends, {key: n for key, n in self.degraded_ends.items() if known(key[0], key[1])}),
             (self.keyed, {key: n for key, n in self.keyed.items() if key[0] in names.pools}),
             (self.turned_away, {key: n for key, n in self.turned_away.items() if key[0] in names.listeners}),
         ]

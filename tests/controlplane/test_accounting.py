@@ -77,6 +77,25 @@ def test_a_process_that_bears_the_number_of_one_from_before_begins_at_zero(make:
     assert Counts(good=13) == hour(accounts)
 
 
+def test_a_request_that_is_counted_otherwise_than_before_makes_none_of_the_others_new(make: Make) -> None:
+    accounts = accounting(make)
+    before = report(make, 1, 1000, 5)
+    accounts.take(before)
+    accounts.take(replace(before, unknown_outcomes={("all", "app"): 1}))
+    accounts.take(replace(before, unknown_outcomes={("all", "app"): 1}, broken={("all", "app"): 1}))
+
+    assert (1000, 1) == (hour(accounts).good, hour(accounts).unknown)
+
+
+def test_what_another_pool_served_is_bad_for_the_route_and_its_pool_and_good_for_the_other(make: Make) -> None:
+    accounts = accounting(make, pools=(make.settings().pools[0], replace(make.settings().pools[0], name="spare")))
+    taken = replace(report(make, 1, 4, pool="spare"), degraded_ends={("all", "app", "spare", 200): 4})
+    accounts.take(taken)
+
+    assert Counts(bad=4) == hour(accounts) == hour(accounts, ROUTES, "all")
+    assert Counts(good=4) == hour(accounts, POOLS, "spare")
+
+
 def test_an_answer_of_our_own_counts_for_its_route_alone(make: Make) -> None:
     accounts = accounting(make)
     accounts.take(report(make, 1, 5, pool=""))

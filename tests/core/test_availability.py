@@ -228,11 +228,25 @@ def test_what_workers_count_is_good_bad_unknown_or_none_of_them() -> None:
     } == counted(requests, {("r", "p"): 2}, {("r", "p"): 5}, {("r", "p"): 2, ("u", "p"): 1})
 
 
-def test_what_stood_in_for_a_pool_is_no_good_answer_of_its_own() -> None:
-    requests = {("web", "app", "GET", 200): 10, ("web", "spare", "GET", 200): 4}
-    # Three kept answers of the pool's own, and four requests that another pool has served.
-    degraded = {("web", "app", "app"): 3, ("web", "app", "spare"): 4}
+def test_what_stood_in_for_a_pool_is_no_good_answer_of_its_own_and_is_one_of_the_pool_that_served() -> None:
+    requests = {("web", "app", "GET", 200): 10, ("web", "app", "GET", 503): 2, ("web", "spare", "GET", 200): 4}
+    # Three kept answers, two fixed ones of 503, and four requests that another pool has served.
+    degraded = {("web", "app", "app", 200): 3, ("web", "app", "app", 503): 2, ("web", "app", "spare", 200): 4}
 
     found = counted(requests, {}, {}, {}, degraded)
 
-    assert {("web", "app"): Counts(good=7, bad=7), ("web", "spare"): Counts()} == found
+    assert {
+        ("web", "app"): Counts(good=7, bad=9),
+        ("web", "spare"): Counts(),
+        ("", "spare"): Counts(good=4),
+    } == found
+
+
+def test_where_another_pool_fails_as_well_both_are_worse_and_the_route_once() -> None:
+    """Whether by a status or by an answer that broke off; what it has refused with 4xx is no mistake of it."""
+    requests = {("r", "spare", "GET", 200): 1, ("r", "spare", "GET", 503): 2, ("r", "spare", "GET", 404): 1}
+    degraded = {("r", "app", "spare", 502): 1, ("r", "app", "spare", 503): 2, ("r", "app", "spare", 404): 1}
+
+    found = counted(requests, {("r", "spare"): 1}, {}, {}, degraded)
+
+    assert {("r", "app"): Counts(bad=4), ("r", "spare"): Counts(), ("", "spare"): Counts(bad=3)} == found

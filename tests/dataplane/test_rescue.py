@@ -103,7 +103,7 @@ def test_a_fixed_answer_stands_in_when_nobody_can_be_reached() -> None:
     )
     assert "failover-proxy; error=connection_refused; degraded=fixed" == got.said
     assert {("web", "app", "fixed"): 1} == plane.counted
-    assert {} == plane.worker.report(0.0).degraded_good
+    assert {("web", "app", "app", 503): 1} == plane.worker.report(0.0).degraded_ends
 
 
 def test_a_fixed_answer_to_head_has_no_body() -> None:
@@ -141,8 +141,39 @@ def test_another_pool_serves_what_its_own_can_not_and_says_so() -> None:
     assert (200, b"other") == (got.status, got.body)
     assert "failover-proxy; attempts=2; degraded=pool" == got.said
     assert {("web", "app", "pool"): 1} == plane.counted
-    assert {("web", "app", "other"): 1} == plane.worker.report(0.0).degraded_good
+    assert {("web", "app", "other", 200): 1} == plane.worker.report(0.0).degraded_ends
     assert (0, 0) == (plane.backend.in_flight, plane.other.in_flight)
+
+
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\nbeginning"
+
+
+@pytest.mark.parametrize(
+    ("end", "ends"),
+    [
+        (lambda wire, client: wire.hear(bytes(200_000 - 9)), {("web", "app", "other", 200): 1}),
+        (lambda wire, client: wire.hear_reset(), {("web", "app", "other", 502): 1}),
+        (lambda wire, client: client.hear_reset(), {}),
+    ],
+    ids=["it ends well", "it breaks off", "the client leaves"],
+)
+def test_what_another_pool_serves_counts_when_it_has_ended_and_not_before(
+    end: Callable[[Wire, Wire], object], ends: dict[tuple[str, str, str, int], int]
+) -> None:
+    """Else a Report in between tells of an end that has not come, and of fewer good answers than the one before."""
+    plane = Degraded(pool="other")
+    plane.end_outages()
+    client = plane.client()
+    client.hear(GET)
+    plane.refuse()
+    wire = plane.connect_other()
+    wire.hear(LONG)
+
+    assert b"degraded=pool" in client.written
+    assert ({}, {}) == (plane.counted, plane.worker.report(0.0).degraded_ends)
+    end(wire, client)
+
+    assert (ends, sum(ends.values())) == (plane.worker.report(0.0).degraded_ends, sum(plane.counted.values()))
 
 
 def test_a_write_of_which_nothing_was_sent_goes_to_the_other_pool_with_all_of_its_body() -> None:
@@ -248,7 +279,21 @@ def test_the_last_good_answer_stands_in_with_its_age(failing: bytes) -> None:
     assert (200, b"ok", b"app", b"0") == (got.status, got.body, got.fields[b"x-from"], got.fields[b"age"])
     assert f"failover-proxy; received-status={failing.decode()}; degraded=stale" == got.said
     assert {("web", "app", "stale"): 1} == plane.counted
-    assert {("web", "app", "app"): 1} == plane.worker.report(0.0).degraded_good
+    assert {("web", "app", "app", 200): 1} == plane.worker.report(0.0).degraded_ends
+
+
+def test_a_write_that_another_pool_may_have_executed_counts_as_unknown_and_once() -> None:
+    plane = Degraded(pool="other")
+
+    def play() -> None:
+        plane.refuse()
+        plane.connect_other().hear_reset()
+
+    got = plane.ask(POST, play)
+
+    report = plane.worker.report(0.0)
+    assert (502, "unknown") == (got.status, json.loads(got.body)["executed"])
+    assert ({("web", "other"): 1}, {("web", "other", "POST", 502): 1}) == (report.unknown_outcomes, report.requests)
 
 
 def test_a_kept_answer_whose_length_was_not_known_goes_out_again_in_chunks() -> None:

@@ -74,7 +74,7 @@ class Accounting:
 
     def take(self, report: Report) -> dict[Key, Counts]:
         """Take in a worker's Report; what is new in it, by Route and Pool."""
-        now = counted(report.requests, report.broken, report.saved, report.unknown_outcomes, report.degraded_good)
+        now = counted(report.requests, report.broken, report.saved, report.unknown_outcomes, report.degraded_ends)
         before, self._seen[report.pid] = self._seen.get(report.pid, {}), now
         new = {key: _new(counts, before.get(key)) for key, counts in now.items() if counts != before.get(key)}
         self._count(new)
@@ -149,10 +149,11 @@ class Accounting:
 
 
 def _new(now: Counts, before: Counts | None) -> Counts:
-    """What came in between. Totals that went back are those of another process."""
-    if before is None or any(one < other for one, other in zip(now, before, strict=True)):
-        return now
-    return now.since(before)
+    """What came in between. Fewer requests than before are those of another process.
+
+    With as many, one that is now counted otherwise makes none of them new.
+    """
+    return now if before is None or now.total < before.total else now.since(before)
 
 
 def _sums(new: Mapping[Key, Counts], place: int) -> dict[str, Counts]:

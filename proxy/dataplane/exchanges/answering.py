@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from proxy.core import answers
 from proxy.core.accesslog import RATE_LIMITED, STOOD_IN, flags_of, result_of
+from proxy.core.availability import FIRST_ERROR
 from proxy.core.chunked import last_chunk
 from proxy.core.dispatch import Attempt, Decision, Refuse
 from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
@@ -30,6 +31,9 @@ from proxy.dataplane.writes.keyed import status_of_write
 
 if TYPE_CHECKING:
     from proxy.core.routing import Route
+
+BROKEN_OFF = 502
+"""What an answer with a good status that broke off counts as."""
 
 
 class Answering(Racing):
@@ -97,8 +101,14 @@ class Answering(Racing):
             if failure is not None:
                 return self._break_off(failure, response)
         self._finish(upstream, response.status)
+        self._count_rescue(response.status)
         self._worker.stats.count_if_saved(self._route, self._pool.name, self._dispatch.attempts, self._answered)
         return not close
+
+    def _count_rescue(self, status: int) -> None:
+        """The request has just been counted with this status: did another Pool serve it than its own?"""
+        if self._rescue is not None:
+            self._rescue.count_if_elsewhere(status)
 
     async def _stream(self, upstream: Upstream, head: bytes, *, chunked: bool) -> Outcome | None:
         """Pass the body on as it comes; None when it came to its end."""
@@ -129,6 +139,7 @@ class Answering(Racing):
         self._dispatch.finish(failure, now)
         self._count(response.status, now, self._pool.name)
         self._worker.stats.count_broken(self._route, self._pool.name, response.status)
+        self._count_rescue(response.status if response.status >= FIRST_ERROR else BROKEN_OFF)
         if response.body is UNTIL_CLOSE or response.body is CHUNKED:
             self._client.reset()
         return False
@@ -136,6 +147,7 @@ class Answering(Racing):
     async def _switch(self, upstream: Upstream, head: bytes) -> bool:
         """The protocol changes: from here on bytes pass both ways."""
         self._count(101, monotonic(), self._pool.name)
+        self._count_rescue(101)
         tunnel = Tunnel(self._client, upstream)
         tunnel.begin(head)
         await tunnel.run(self._upload, self._timeouts)
@@ -180,7 +192,7 @@ class Answering(Racing):
         if isinstance(refuse, Refuse):
             if refuse.executed == "unknown":
                 self._worker.stats.count_unknown(self._route, self._pool.name)
-            if self._rescue is not None:
+            elif self._rescue is not None:
                 self._pool = self._rescue.home
                 found = self._rescue.answer(refuse, attempts, monotonic(), close=close, exhausted=exhausted)
                 if found is not None:

@@ -19,7 +19,7 @@ from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.exchanges.answering import Answering
 from proxy.dataplane.exchanges.racing import HEDGED
 from proxy.dataplane.exchanges.relay import Answer, ClientLeftError
-from proxy.dataplane.exchanges.rescue import POOL, Rescue
+from proxy.dataplane.exchanges.rescue import Rescue
 from proxy.dataplane.exchanges.sticking import Siblings, Tie, may_go_on, place, sibling
 from proxy.dataplane.exchanges.turns import await_turn
 from proxy.dataplane.exchanges.upload import begin_upload
@@ -174,7 +174,6 @@ class Exchange(Answering):
         else:
             rescue.keep(head, upstream.pieces if upstream.is_complete else None, now)
         if rescue.is_elsewhere:
-            rescue.count(POOL, head.status)
             # What stood in is told to the client, so its answer is not passed on as it is.
             self._request.is_plain = False
         return RELAY

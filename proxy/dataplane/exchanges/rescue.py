@@ -143,6 +143,11 @@ class Rescue:
             status += b"; received-status=%d" % self._received
         return status + b"; degraded=" + kind.encode()
 
+    def count_if_elsewhere(self, status: int) -> None:
+        """The request has come to its end: where another Pool has served, it has stood in."""
+        if self.is_elsewhere:
+            self.count(POOL, status)
+
     def count(self, kind: str, status: int) -> None:
         """It has stood in."""
         name = self.home.name
