@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import threading
 from collections.abc import Callable
 
 
 async def aside(call: Callable[[], None]) -> None:
-    """Call it in a thread of its own, and wait. Passes on what it raises."""
+    """Call it in a thread of its own, and wait. Passes on what it raises; OSError where there can be no thread."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
 
@@ -37,5 +38,9 @@ async def aside(call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(tell, failure)
 
-    threading.Thread(target=run, name="aside", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="aside", daemon=True).start()
+    except RuntimeError as error:
+        # A limit on processes, or no memory: as with a disk that fails, it is tried again.
+        raise OSError(errno.EAGAIN, str(error)) from error
     await done

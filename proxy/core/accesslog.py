@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from string import Formatter
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from proxy.core.http1 import RequestHead
 from proxy.core.retry import Outcome
@@ -189,8 +190,15 @@ def redact(target: bytes, names: Collection[str]) -> bytes:
 
 
 def _redact_one(pair: bytes, names: Collection[str]) -> bytes:
-    name, equals, _ = pair.partition(b"=")
-    return name + equals + REDACTED if equals and name.decode("latin-1").lower() in names else pair
+    """Names count as a Backend reads them, percent signs decoded. Some Backends end a parameter at a semicolon, too."""
+    shown: list[bytes] = []
+    for part in pair.split(b";"):
+        name, equals, _ = part.partition(b"=")
+        if equals and unquote_to_bytes(name).decode("latin-1").lower() in names:
+            # What follows may belong to it.
+            return b";".join((*shown, name + equals + REDACTED))
+        shown.append(part)
+    return pair
 
 
 # Fields

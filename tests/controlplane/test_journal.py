@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,28 @@ async def test_a_disk_that_fails_costs_nothing_but_a_word_and_all_is_written_onc
         "the journal can't be written: it is in memory only",
         "the journal can be written again",
     ] == [one.message for one in caplog.records]
+
+
+async def test_where_no_thread_can_be_started_it_is_written_once_one_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0.001)
+    failed = asyncio.Event()
+
+    def fail(_: threading.Thread) -> None:
+        asyncio.get_running_loop().call_soon(failed.set)
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", fail)
+        journal = Journal(SETTINGS, str(tmp_path))
+        journal.add(entry("one"))
+        await asyncio.wait_for(failed.wait(), 10)
+        assert "can't start new thread" in journal.problem
+    journal.add(entry("two"))
+    await journal.settle()
+
+    assert ("", [1, 2]) == (journal.problem, ids(Journal(SETTINGS, str(tmp_path))))
 
 
 async def test_a_disk_that_stays_full_keeps_nobody_from_ending(tmp_path: Path) -> None:
