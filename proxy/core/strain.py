@@ -17,13 +17,15 @@ from proxy.core.settings import PoolSettings
 class Strain:
     """Of one Pool in one worker. The counts stay when the settings change."""
 
-    __slots__ = ("gate", "hedges", "hedging", "waits")
+    __slots__ = ("gate", "hedges", "hedging", "preparing", "waits")
 
     def __init__(self) -> None:
         self.gate: Gate | None = None
         self.hedging: Hedging | None = None
         self.waits: dict[str, int] = {}
         self.hedges: dict[str, int] = {}
+        self.preparing = 0
+        """Requests that are here and have not asked for a Backend yet: their body or their key comes first."""
 
     def __repr__(self) -> str:
         return f"<Strain {self.gate} {self.hedging}>"

@@ -91,7 +91,9 @@ class Departed:
         if pool is None:
             return any(backend.in_flight for backend in group.backends)
         members = (backend for one in self._groups for backend in one.backends if backend.key[0] == pool.name)
-        return pool.holding + pool.strain.waiting > 0 or any(backend.in_flight for backend in members)
+        return pool.holding + pool.strain.waiting + pool.strain.preparing > 0 or any(
+            backend.in_flight for backend in members
+        )
 
     def _pass_on(self, group: _Group, pools: Mapping[str, Pool]) -> None:
         for backend in list(group.backends):

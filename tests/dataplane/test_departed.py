@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.core.messages import BackendCounts, PoolCounts
 from proxy.core.pool import Pool
 from proxy.core.settings import Address, BackendSettings, PoolSettings
@@ -73,10 +75,11 @@ def test_a_request_that_waits_between_two_attempts_finds_its_pool_still_there() 
     dispatch.abandon(10.0)
 
 
-def test_a_held_request_keeps_its_pool() -> None:
+@pytest.mark.parametrize("what", ["holding", "preparing"])
+def test_a_request_that_is_held_or_has_not_asked_for_a_backend_yet_keeps_its_pool(what: str) -> None:
     bench = Bench()
     pool = bench.open()
-    pool.holding = 1
+    setattr(pool if what == "holding" else pool.strain, what, 1)
     bench.remove()
 
     for now in (1.0, 10.0, 20.0):

@@ -107,8 +107,19 @@ class KeyedWrite:
     # Before anything is sent
 
     async def start(self, upload: Upload | None, check: Callable[[], None]) -> Decision | Answer:
-        """The first decision, once the key is known to be good, the body is whole and the ledger was asked."""
+        """The first decision, once the key is known to be good, the body is whole and the ledger was asked.
+
+        Until then nothing else says that the Pool is still wanted: a reload may remove it meanwhile.
+        """
         self._upload, self._check = upload, check
+        strain = self._pool.strain
+        strain.preparing += 1
+        try:
+            return await self._begin()
+        finally:
+            strain.preparing -= 1
+
+    async def _begin(self) -> Decision | Answer:
         self._request.request_id = self._request.request_id or self._worker.make_id()
         # What switches protocols is not answered, so it can't be kept: a write with a key is just a write.
         self._request.upgrade = b""
