@@ -7,6 +7,7 @@ ConfigError. Used by every module of this package; shown by `check`, `run` and t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,8 @@ WIDTH = 140
 """Most characters of a source line that are shown."""
 COMPARED = 1000
 """Most names that are looked through for a near one: it takes milliseconds for each mistake."""
+USER = re.compile(r"//[^/\s]*@")
+"""In a URL: a user, and maybe a password. A message about it goes to the log, the journal and the API."""
 QUOTED = 40
 """Most characters of a wrong value that a message repeats."""
 
@@ -103,6 +106,7 @@ def quoted(value: object) -> str:
         case list():
             return "a list"
         case str():
+            value = USER.sub("//…@", value)
             shown = value if len(value) <= QUOTED else value[:QUOTED] + "…"
             return f"'{printable(shown)}'"
         case _:

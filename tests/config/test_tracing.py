@@ -66,3 +66,8 @@ def test_an_export_without_its_extra_is_refused_before_anything_starts(
 
     mistake = mistakes("tracing: {export: http://h/}")[0]
     assert "a.yaml:3:19: error: tracing.export: needs the extra 'otel', which is not installed" in mistake
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    """A reload's mistakes go to the log, the journal and the API."""
+    assert mistakes("tracing: {export: 'http://me:p@ss@h/'}")[0].endswith("not 'http://…@h/'")
