@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.controlplane.admin.availability import availability_families
 from proxy.controlplane.availability import remembered as module
 from proxy.controlplane.availability.accounting import GONE_MAX, POOLS, ROUTES, Accounting
 from proxy.controlplane.availability.remembered import FILE, Remembered
@@ -133,6 +134,31 @@ def test_who_has_gone_is_not_shown_but_remembered_should_it_come_back(make: Make
     accounts.obey(before)
 
     assert ({"pools": [], "routes": []}, Counts(good=5)) == (gone, hour(accounts))
+
+
+def test_what_is_counted_of_a_pool_never_goes_back_not_even_over_a_restart(make: Make) -> None:
+    first = accounting(make)
+    first.take(report(make, 1, 5, 1))
+    second = accounting(make)
+    second.recall(first.freeze()())
+    second.take(report(make, 1, 6, 1))
+
+    rows = {family.name: dict(family.rows) for family in availability_families(second)}
+    assert {
+        ("app", "good"): 6,
+        ("app", "bad"): 1,
+        ("app", "unknown"): 0,
+    } == rows["failover_availability_requests"]
+
+
+def test_what_was_kept_before_there_were_such_counters_is_read_all_the_same(make: Make) -> None:
+    first, second = accounting(make), accounting(make)
+    first.take(report(make, 1, 5, 1))
+    document = json.loads(first.freeze()())
+    del document["totals"]
+    second.recall(json.dumps(document))
+
+    assert (Counts(good=5, bad=1), Counts()) == (hour(second), second.pool("app"))
 
 
 def test_so_many_who_have_gone_are_forgotten(make: Make) -> None:

@@ -12,6 +12,7 @@ from proxy.controlplane.admin.operations import Answer, Operation, answer
 from proxy.controlplane.availability.accounting import POOLS, ROUTES, Accounting, Row
 
 LABELS = ("pool", "route", "window")
+RESULTS = ("good", "bad", "unknown")
 
 
 class AvailabilityPage:
@@ -39,6 +40,9 @@ class AvailabilityPage:
 
 def availability_families(accounting: Accounting) -> Iterator[Family]:
     """A row for each window in which there were requests; `pool` or `route` is empty."""
+    counts = [((pool, result), getattr(one, result)) for pool, one in accounting.pools().items() for result in RESULTS]
+    text = "Requests by what they count as for availability."
+    yield Family("counter", "failover_availability_requests", text, ("pool", "result"), counts)
     rows = list(_rows(accounting))
     ratios = [(labels, row.availability.ratio or 0.0) for labels, row in rows]
     text = "Share of requests that went well, in the window."

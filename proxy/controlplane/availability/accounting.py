@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from proxy.controlplane.pools.tally import forget_oldest
 from proxy.core.availability import MINUTE, SPANS, Availability, Counts, History, counted, read_history
 from proxy.core.messages import Report
 from proxy.core.settings import PoolSettings, RouteSettings, Settings
@@ -45,7 +46,7 @@ class Accounting:
         self._seen: dict[int, dict[Key, Counts]] = {}
         """By process id: what its last Report said."""
         self._pools: dict[str, Counts] = {}
-        """Of each Pool, since we began; for the cost of a switch."""
+        """Of each Pool, all that there ever was; for the cost of a switch, and as counters that never go back."""
         self.urgent: Callable[[], None] = lambda: None
         """Called when it should be kept soon: nobody else knows any more what a worker has counted that has ended."""
 
@@ -56,10 +57,9 @@ class Accounting:
         """Follow other settings. Who is gone is remembered for a while: a mistake may be taken back."""
         self._settings = settings
         for what, names in ((POOLS, settings.pools), (ROUTES, settings.routes)):
-            known, kept = self._histories[what], {one.name for one in names}
-            gone = [name for name in known if name not in kept]
-            for name in gone[: max(0, len(gone) - GONE_MAX)]:
-                del known[name]
+            kept = {one.name for one in names}
+            forget_oldest(self._histories[what], kept.__contains__, GONE_MAX)
+        forget_oldest(self._pools, {one.name for one in settings.pools}.__contains__, GONE_MAX)
 
     # What workers say
 
@@ -97,8 +97,12 @@ class Accounting:
     # What others ask
 
     def pool(self, name: str) -> Counts:
-        """What has become of a Pool's requests since we began."""
+        """What has become of a Pool's requests, in all."""
         return self._pools.get(name, Counts())
+
+    def pools(self) -> dict[str, Counts]:
+        """The same of all Pools: those in the settings, and others that are remembered."""
+        return {one.name: Counts() for one in self._settings.pools} | self._pools
 
     def document(self) -> Json:
         """As the API tells it."""
@@ -132,7 +136,8 @@ class Accounting:
         """Gives all of it, as it is now, as text; that takes a while, and may be done in a thread."""
         histories = {what: {name: one.copy() for name, one in known.items()} for what, known in self._histories.items()}
         seen = {pid: dict(counts) for pid, counts in self._seen.items()}
-        return lambda: _text(histories, seen)
+        pools = dict(self._pools)
+        return lambda: _text(histories, seen, pools)
 
     def recall(self, text: str, alive: Callable[[int], bool] = lambda _: True) -> None:
         """Go on from what `freeze` gave. Raises ValueError, and changes nothing, where it can't be understood.
@@ -143,9 +148,11 @@ class Accounting:
             document = json.loads(text)
             histories = {what: {n: read_history(one) for n, one in document[what].items()} for what in self._histories}
             seen = {int(pid): _read_seen(rows) for pid, rows in document["seen"].items() if alive(int(pid))}
+            # A file from before there were any has none.
+            pools = {name: _read_counts(counts) for name, counts in document.get("totals", {}).items()}
         except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"not what was kept: {error!r}") from error
-        self._histories, self._seen = histories, seen
+        self._histories, self._seen, self._pools = histories, seen, pools
 
 
 def _new(now: Counts, before: Counts | None) -> Counts:
@@ -165,11 +172,19 @@ def _sums(new: Mapping[Key, Counts], place: int) -> dict[str, Counts]:
     return sums
 
 
-def _text(histories: Mapping[str, Mapping[str, History]], seen: Mapping[int, Mapping[Key, Counts]]) -> str:
+def _text(
+    histories: Mapping[str, Mapping[str, History]],
+    seen: Mapping[int, Mapping[Key, Counts]],
+    pools: Mapping[str, Counts],
+) -> str:
     document: Json = {what: {name: one.document() for name, one in known.items()} for what, known in histories.items()}
     rows = {str(pid): [[*key, *counts] for key, counts in known.items()] for pid, known in seen.items()}
-    return json.dumps({"version": VERSION, "seen": rows, **document})
+    return json.dumps({"version": VERSION, "seen": rows, "totals": pools, **document})
+
+
+def _read_counts(counts: Iterable[int]) -> Counts:
+    return Counts(*map(int, counts))
 
 
 def _read_seen(rows: Iterable[tuple[str, str, int, int, int, int]]) -> dict[Key, Counts]:
-    return {(str(route), str(pool)): Counts(*map(int, counts)) for route, pool, *counts in rows}
+    return {(str(route), str(pool)): _read_counts(counts) for route, pool, *counts in rows}
