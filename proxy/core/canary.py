@@ -1,7 +1,8 @@
 """Whether a Pool of a split does so much worse than the others that it gets nothing more.
 
 Attempts are compared, over the last few seconds and all workers. The margin is the user's; that it is not by chance is
-a test of two proportions. Where the others fail too, most of the time, nobody is to blame: nothing is cut off.
+an exact test (Fisher's), for a canary gets few requests, and strict, for it is asked each second for days. Where the
+others fail too, most of the time, nobody is to blame: nothing is cut off.
 Pure statistics and memory: `controlplane.pools.splits` feeds it and carries out what follows.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import sqrt
+from math import exp, lgamma
 from typing import NamedTuple
 
-DEVIATIONS = 2.5
-"""Above the others by so many standard errors is no chance: of pools that are alike, one look in 160 would say so."""
+MOST_CHANCE = 1e-6
+"""So likely at most, were all alike: a canary as good as the others is cut off once in months, not each hour."""
+MOST_SAMPLES = 100
+"""Totals of a window that are kept, however long it is."""
 MOST_BAD = 0.5
 """From this share of failures on in the other Pools, to send them more would help nobody."""
 
@@ -57,15 +60,18 @@ class Canary:
     def __init__(self, policy: AbortPolicy) -> None:
         self.policy = policy
         self._samples: deque[tuple[float, Seen, Seen]] = deque()
+        self._last = Seen(), Seen()
 
     def __repr__(self) -> str:
         return f"<Canary {self.policy.pool}>"
 
     def look(self, own: Seen, others: Seen, now: float) -> str:
         """Take in totals; what is so much worse, or nothing. Totals that went back begin anew."""
-        if self._samples and (own.ended < self._samples[-1][1].ended or others.ended < self._samples[-1][2].ended):
+        if own.ended < self._last[0].ended or others.ended < self._last[1].ended:
             self._samples.clear()
-        self._samples.append((now, own, others))
+        self._last = own, others
+        if not self._samples or now >= self._samples[-1][0] + self.policy.window / MOST_SAMPLES:
+            self._samples.append((now, own, others))
         while self._samples[0][0] < now - self.policy.window:
             self._samples.popleft()
         _, own_before, others_before = self._samples[0]
@@ -80,9 +86,25 @@ def evidence(own: Seen, others: Seen, policy: AbortPolicy) -> str:
     """Why the Pool is to be cut off; empty: it is not."""
     if min(own.ended, others.ended) < policy.min_requests or others.share >= MOST_BAD:
         return ""
-    difference = own.share - others.share
-    pooled = (own.failed + others.failed) / (own.ended + others.ended)
-    error = sqrt(pooled * (1.0 - pooled) * (1.0 / own.ended + 1.0 / others.ended))
-    if difference <= policy.worse_by or difference <= DEVIATIONS * error:
+    if own.share - others.share <= policy.worse_by or chance(own, others) > MOST_CHANCE:
         return ""
     return f"{own}, of the others {others}, in {policy.window:g} s"
+
+
+def chance(own: Seen, others: Seen) -> float:
+    """How likely so many of all failures, or more, would be here if it did not matter where an Attempt went."""
+    # Reports come one by one: never more failures than ends.
+    here = min(own.failed, own.ended)
+    ended, failed = own.ended + others.ended, here + min(others.failed, others.ended)
+    part = exp(_ways(failed, here) + _ways(ended - failed, own.ended - here) - _ways(ended, own.ended))
+    total = 0.0
+    while part > total * 1e-9:
+        total += part
+        part *= (failed - here) * (own.ended - here) / ((here + 1) * (others.ended - failed + here + 1))
+        here += 1
+    return total
+
+
+def _ways(of: int, some: int) -> float:
+    """In how many ways some can be chosen; the logarithm."""
+    return lgamma(of + 1) - lgamma(some + 1) - lgamma(of - some + 1)

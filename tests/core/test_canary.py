@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canary import AbortPolicy, Canary, Seen, evidence
+from proxy.core.canary import AbortPolicy, Canary, Seen, chance, evidence
 
 POLICY = AbortPolicy("canary", worse_by=0.05, min_requests=50, window=30.0)
 WELL = Seen(1000, 2)
@@ -77,6 +77,41 @@ def test_pools_that_fail_alike_are_hardly_ever_cut_off(share: float) -> None:
     assert cut <= 8
 
 
+@pytest.mark.parametrize(
+    ("own", "others", "expected"),
+    [
+        # Counted out by hand: 1 of 6 ways; 1 of 20; 10 of 20; all of them.
+        (Seen(2, 2), Seen(2, 0), 1 / 6),
+        (Seen(3, 3), Seen(3, 0), 1 / 20),
+        (Seen(3, 2), Seen(3, 1), 10 / 20),
+        (Seen(3, 0), Seen(3, 2), 1.0),
+        (Seen(3, 0), Seen(3, 0), 1.0),
+        (Seen(2, 3), Seen(2, 0), 1 / 6),
+    ],
+)
+def test_how_likely_it_is_by_chance_is_exact(own: Seen, others: Seen, expected: float) -> None:
+    assert pytest.approx(expected) == chance(own, others)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1])
+def test_a_canary_that_is_as_good_as_the_others_is_not_cut_off_in_a_day_of_looks(share: float) -> None:
+    rng, canary = random.Random(1), Canary(POLICY)
+    own = others = Seen()
+    cut = 0
+    for second in range(86_400):
+        own = Seen(own.ended + 2, own.failed + (rng.random() < share) + (rng.random() < share))
+        others = Seen(others.ended + 38, others.failed + round(max(0.0, rng.gauss(38 * share, (38 * share) ** 0.5))))
+        cut += bool(canary.look(own, others, float(second)))
+
+    assert 0 == cut
+
+
+def test_a_canary_of_which_a_fifth_fails_is_cut_off_within_its_window() -> None:
+    canary = Canary(POLICY)
+
+    assert any(canary.look(Seen(2 * at, 2 * at // 5), Seen(38 * at, 38 * at // 100), float(at)) for at in range(31))
+
+
 # Over time
 
 
@@ -126,3 +161,19 @@ def test_memory_is_bounded_by_the_window() -> None:
         canary.look(Seen(second, 0), Seen(second, 0), float(second))
 
     assert len(canary._samples) == 31
+
+
+def test_a_window_of_a_month_takes_no_more_memory() -> None:
+    canary = Canary(AbortPolicy("canary", window=30 * 86400.0))
+    for minute in range(10_000):
+        canary.look(Seen(minute, 0), Seen(minute, 0), minute * 600.0)
+
+    assert len(canary._samples) <= 101
+
+
+def test_totals_that_went_back_are_noticed_however_long_the_window_is() -> None:
+    canary = Canary(AbortPolicy("canary", window=86400.0))
+
+    assert [False, False, False] == looks(
+        canary, (0.0, Seen(), Seen()), (1.0, Seen(500, 0), Seen(500, 0)), (2.0, Seen(80, 80), Seen(600, 0))
+    )
