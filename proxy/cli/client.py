@@ -51,13 +51,13 @@ class Endpoint:
 
 def parse_endpoint(text: str) -> Endpoint:
     """`host:port`, `http://host:port` or `unix:/path`."""
-    if text.startswith("unix:"):
+    if text.startswith("unix:/"):
         return Endpoint("localhost", 0, text.removeprefix("unix:"))
-    parts = urlsplit(text if "://" in text else f"http://{text}")
     try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port
     except ValueError:
-        port = None
+        parts, port = urlsplit(""), None
     if parts.scheme != "http" or not parts.hostname or port is None or parts.path.strip("/"):
         raise click.UsageError(f"--admin: {text} is not an address; write host:port, http://host:port or unix:/path")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -66,7 +66,14 @@ def parse_endpoint(text: str) -> Endpoint:
 
 def read_token(path: Path | None) -> str:
     """From a file, or from the environment."""
-    return path.read_text().strip() if path is not None else os.environ.get("FAILOVER_PROXY_TOKEN", "")
+    source = "FAILOVER_PROXY_TOKEN" if path is None else f"--token-file {path}"
+    try:
+        token = os.environ.get("FAILOVER_PROXY_TOKEN", "") if path is None else path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise click.UsageError(f"{source}: it can't be read") from None
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise click.UsageError(f"{source}: a token is one line of ASCII letters, digits and signs, without spaces")
+    return token
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,9 @@ def exchange(
         connection.request(method, target, body, headers)
         answer = connection.getresponse()
         text = answer.read()
+    except TimeoutError as error:
+        done = "" if method == "GET" else "; the order may have been carried out all the same"
+        raise Unreachable(f"the admin endpoint {endpoint} did not answer within {timeout:g} s{done}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else error
         raise Unreachable(
@@ -151,7 +161,9 @@ def _parse(endpoint: Endpoint, status: int, text: bytes) -> Any:
     try:
         document = json.loads(text)
     except ValueError:
-        raise Unreachable(f"{endpoint} answers, but is not the admin endpoint of a failover-proxy") from None
+        document = None
+    if not isinstance(document, dict) or (status >= http.HTTPStatus.BAD_REQUEST and "detail" not in document):
+        raise Unreachable(f"{endpoint} answers, but is not the admin endpoint of a failover-proxy")
     return document
 
 

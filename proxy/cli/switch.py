@@ -11,6 +11,9 @@ import click
 from proxy.cli.client import Caller, Refused, admin_options
 from proxy.cli.names import complete_backend, complete_pool
 
+PATIENCE = 15.0
+"""Seconds to wait for the answer: the proxy itself waits for its workers, for up to ten."""
+
 Json = dict[str, Any]
 
 
@@ -58,7 +61,7 @@ def failback(caller: Caller, *, pool: str) -> None:
 
 def _switch(caller: Caller, pool: str, what: str, order: Json) -> None:
     try:
-        told: Json = caller.ask("POST", f"/v1/pools/{quote(pool, safe='')}/{what}", order)
+        told: Json = caller.ask("POST", f"/v1/pools/{quote(pool, safe='')}/{what}", order, timeout=PATIENCE)
     except Refused as refused:
         click.echo(f"error: {refused}", err=True)
         sys.exit(1)

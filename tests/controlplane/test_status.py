@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from proxy.cli import switch
 from proxy.cli.availability import percent
+from proxy.cli.client import Caller, Endpoint, Unreachable
 from proxy.cli.status import status
 from proxy.cli.table import WIDTH
+from proxy.controlplane.pools import switching
 from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, BackendCounts, PoolNews
 from proxy.core.settings import Address, AdminSettings, BackendSettings, IdempotencyPolicy, PoolSettings
@@ -225,6 +228,29 @@ async def test_a_missing_token_is_asked_for(open_api: OpenApi, run_status: Statu
     assert "wants a token: give it with --token-file FILE or FAILOVER_PROXY_TOKEN" in result.output
 
 
+@pytest.mark.parametrize("token", [b"\xff\xfe", b"two\nlines", "caf\u00e9".encode(), b"two words"])
+async def test_a_token_that_can_be_none_is_a_usage_error(run_status: Status, tmp_path: Path, token: bytes) -> None:
+    (tmp_path / "token").write_bytes(token)
+
+    result = await run_status("--token-file", str(tmp_path / "token"))
+
+    assert (2, True) == (result.exit_code, "Error: --token-file" in result.output)
+
+
+async def test_an_endpoint_that_does_not_answer_is_not_said_to_be_missing() -> None:
+    """What was ordered may have been done."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        caller = Caller(Endpoint("127.0.0.1", silent.getsockname()[1]), "")
+        with pytest.raises(Unreachable) as ended:
+            await asyncio.to_thread(caller.try_to_ask, "POST", "/v1/pools/pay/failover", {}, 0.05)
+
+    assert str(ended.value).endswith("did not answer within 0.05 s; the order may have been carried out all the same")
+
+
+def test_a_switch_is_waited_for_longer_than_the_proxy_waits_for_its_workers() -> None:
+    assert switch.PATIENCE > switching.LONGEST
+
+
 async def test_an_endpoint_that_cannot_be_reached_says_what_to_do(run_status: Status) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -245,10 +271,18 @@ async def test_a_unix_socket_that_is_not_there_is_named(run_status: Status, tmp_
     assert (1, True) == (result.exit_code, f"unix:{tmp_path}/admin can't be reached" in result.output)
 
 
-async def test_something_else_at_the_address_is_said(run_status: Status) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"200 OK\r\ncontent-length: 2\r\n\r\n[]",
+        b"404 No\r\ncontent-length: 2\r\n\r\n{}",
+    ],
+)
+async def test_something_else_at_the_address_is_said(run_status: Status, answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+        writer.write(b"HTTP/1.1 " + answer)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -260,7 +294,10 @@ async def test_something_else_at_the_address_is_said(run_status: Status) -> None
     await server.wait_closed()
 
 
-@pytest.mark.parametrize("text", ["nonsense", "127.0.0.1", "https://127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "text",
+    ["nonsense", "127.0.0.1", "https://127.0.0.1:1", "127.0.0.1:99999", "127.0.0.1:1/x", "[::1", "[x]:1", "unix:"],
+)
 async def test_an_address_that_is_none_is_a_usage_error(run_status: Status, text: str) -> None:
     result = await run_status("--admin", text)
 

@@ -417,6 +417,51 @@ HEARD = [
 ]
 
 
+async def test_what_is_approved_is_what_was_asked_about(screen: Screen) -> None:
+    """Another switch may wait by the time somebody has read the question."""
+    asked = """async (changes) => {
+        const { makeDesk } = await import("/dashboard/desk.js");
+        const pool = { name: "nope", active: "a", backends: [], pending: { to: "b", cause: "failover", evidence: "" } };
+        const store = { pools: new Map([[pool.name, pool]]), takePool() {} };
+        let question;
+        makeDesk({ store, ask: (asked) => (question = asked), tell() {} }).askApproval(pool);
+        store.pools.set(pool.name, { ...pool, pending: changes && { ...pool.pending, ...changes } });
+        try {
+          await question.act();
+        } catch (error) {
+          return error.message;
+        }
+    }"""
+    changed = "What waits for approval has changed meanwhile: look again."
+
+    said = [await screen.page.evaluate(asked, changes) for changes in (None, {"to": "c"}, {"cause": "failback"}, {})]
+
+    assert [changed, changed, changed] == said[:3]
+    assert said[3].startswith("no pool is named nope")
+
+
+async def test_a_journal_that_begins_anew_takes_the_place_of_the_old_one(screen: Screen) -> None:
+    """A proxy without a state_dir forgets; what it says next must not be taken for known."""
+    shown = """async ([before, answers]) => {
+        const { Store } = await import("/dashboard/store.js");
+        const store = new Store(() => {});
+        const entry = (text) => ({ id: Number(text.slice(1)), time: text[0], text });
+        store.takeEntries(before.map(entry));
+        for (const entries of answers) store.takeJournal({ entries: entries.map(entry), last_id: Number(entries.at(-1).slice(1)) });
+        return store.journal.map((one) => one.text);
+    }"""
+
+    cases = [
+        (["a1", "b2"], [["b2", "c3"]], ["a1", "b2", "c3"]),
+        (["a1", "b2", "d3"], [["a1", "b2"]], ["a1", "b2", "d3"]),
+        (["a1", "b2"], [["c1"]], ["c1"]),
+        (["a1", "b2"], [["c1", "d2", "e3"]], ["c1", "d2", "e3"]),
+        (["a1", "d2"], [["c1"]], ["c1", "d2"]),
+    ]
+    for before, answers, expected in cases:
+        assert expected == await screen.page.evaluate(shown, [before, answers])
+
+
 async def test_events_are_read_alike_wherever_the_stream_is_cut(screen: Screen) -> None:
     read_all = """async (stream) => {
         const { Parser } = await import("/dashboard/feed.js");

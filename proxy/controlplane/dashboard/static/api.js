@@ -44,6 +44,8 @@ async function problemOf(answer) {
 }
 
 const PATIENCE = 10_000;
+/** A failover is answered when every worker has followed, for which the proxy waits ten seconds itself. */
+const PATIENCE_WITH_ORDERS = 15_000;
 
 export async function get(path) {
   const answer = await request(path, { signal: AbortSignal.timeout(PATIENCE) });
@@ -53,8 +55,12 @@ export async function get(path) {
 async function send(method, path, document) {
   const body = document === undefined ? undefined : JSON.stringify(document);
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
-  const answer = await request(path, { method, body, headers, signal: AbortSignal.timeout(PATIENCE) });
-  return answer.json();
+  try {
+    const answer = await request(path, { method, body, headers, signal: AbortSignal.timeout(PATIENCE_WITH_ORDERS) });
+    return await answer.json();
+  } catch (error) {
+    throw error.name === "TimeoutError" ? new Error("The proxy did not answer: the order may have been carried out all the same.") : error;
+  }
 }
 
 const poolPath = (pool) => `v1/pools/${encodeURIComponent(pool)}`;

@@ -56,7 +56,11 @@ export function makeDesk({ store, ask, tell }) {
         text: html`<p>${evidence ? `The reason: ${spoken(evidence)}. ` : ""}New requests go to <b>${to}</b> from the next one on.</p>`,
         action: `Make ${to} the active one`,
         tone: "primary",
-        act: () => switchTo(pool, null, false),
+        act() {
+          const pending = poolOf(pool.name)?.pending;
+          if (pending?.to !== to || pending.cause !== cause) throw new Error("What waits for approval has changed meanwhile: look again.");
+          return switchTo(pool, null, false);
+        },
       });
     },
 

@@ -4,9 +4,13 @@ import { html, useState } from "./view.js";
 
 export function SignIn({ problem, enter }) {
   const [token, setToken] = useState("");
+  const [isOdd, setOdd] = useState(false);
   function submit(event) {
     event.preventDefault();
-    if (token.trim()) enter(token.trim());
+    const given = token.trim();
+    const isSendable = /^[\x21-\x7e]+$/.test(given);
+    setOdd(!isSendable);
+    if (isSendable) enter(given);
   }
   return html`
     <main class="signin" id="main">
@@ -17,7 +21,7 @@ export function SignIn({ problem, enter }) {
           <span>Token</span>
           <input type="password" name="token" autocomplete="current-password" required autofocus value=${token} onInput=${(event) => setToken(event.target.value)} />
         </label>
-        <p class="problem" role="alert">${problem}</p>
+        <p class="problem" role="alert">${isOdd ? "A token is one word of ASCII letters, digits and signs." : problem}</p>
         <button type="submit" class="button primary">Open</button>
       </form>
     </main>

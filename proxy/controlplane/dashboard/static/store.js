@@ -84,6 +84,7 @@ export class Store {
 
   takeSnapshot({ pools, ...about }) {
     if (this.link !== "live") this.loadAvailability();
+    if (this.link === "lost") this.loadJournal();
     this.link = "live";
     this.problem = "";
     this.about = about;
@@ -111,6 +112,16 @@ export class Store {
     this.changed();
   }
 
+  /** The newest entries. A proxy that remembers nothing numbers them from 1 again: then what is here is of another one. */
+  takeJournal({ entries, last_id: lastId }) {
+    const times = new Map(entries.map((entry) => [entry.id, entry.time]));
+    const isAnother = this.journal.some((entry) => entry.id > lastId || (times.get(entry.id) ?? entry.time) !== entry.time);
+    // What came while the answer was under way is later than all of it.
+    const newest = entries.at(-1)?.time ?? "";
+    if (isAnother) this.journal = this.journal.filter((entry) => entry.time >= newest && !times.has(entry.id));
+    this.takeEntries(entries);
+  }
+
   takeEntries(entries) {
     const known = new Set(this.journal.map((entry) => entry.id));
     const fresh = entries.filter((entry) => !known.has(entry.id));
@@ -123,8 +134,7 @@ export class Store {
 
   async loadJournal() {
     try {
-      const { entries } = await get("v1/journal?limit=100");
-      this.takeEntries(entries);
+      this.takeJournal(await get(`v1/journal?limit=${ENTRIES_KEPT}`));
       this.journalProblem = "";
     } catch (error) {
       this.journalProblem = error.message;
