@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import stat
 import threading
 from queue import SimpleQueue
 
@@ -121,8 +123,10 @@ class LogFile:
         begin = b"\n" if self._is_torn and batch else b""
         data, done = begin + batch, 0
         try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
             while done < len(data):
-                done += os.write(descriptor, memoryview(data)[done:])
+                end = len(data) if is_file else _end_of_piece(data, done)
+                done += os.write(descriptor, memoryview(data)[done:end])
         except OSError as error:
             whole = data.rfind(b"\n", 0, done) + 1
             self._lost += data.count(b"\n", max(whole, len(begin)))
@@ -146,6 +150,14 @@ class LogFile:
             log.warning("the access log can't be written: lines are dropped", extra={"fields": fields})
         else:
             log.info("the access log is written again", extra={"fields": {"file": self._path, "dropped": self.dropped}})
+
+
+def _end_of_piece(data: bytes, begin: int) -> int:
+    """Where a write to a pipe ends that the kernel keeps together: other workers may write to the same one.
+
+    Whole lines, as many as are sure to stay so; or one that is longer, which may not.
+    """
+    return data.rfind(b"\n", begin, begin + select.PIPE_BUF) + 1 or data.find(b"\n", begin) + 1 or len(data)
 
 
 def _closed(descriptor: int) -> int:

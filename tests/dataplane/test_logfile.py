@@ -47,6 +47,41 @@ def test_two_writers_of_one_file_lose_nothing(path: Path) -> None:
     assert set(map(str, range(1000))) == set(path.read_text().split())
 
 
+def test_lines_of_two_writers_of_one_pipe_stay_whole(tmp_path: Path) -> None:
+    """As standard output often is one; the kernel keeps only small writes together while a pipe is full."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    files = [LogFile(str(path), 2_000_000) for _ in range(2)]
+    lines = [b"%d" % number * 200 + b"\n" for number in range(2)]
+    for file, line in zip(files, lines, strict=True):
+        for _ in range(5000):
+            file.add(line)
+        file.flush()
+    read = b""
+    with path.open("rb", buffering=0) as reader:
+        for file in files:
+            file.finish()
+        while piece := reader.read(4000):
+            read += piece
+    for file in files:
+        file.close()
+
+    assert [5000, 5000] == [read.splitlines(keepends=True).count(line) for line in lines]
+
+
+def test_a_line_that_is_longer_than_what_a_pipe_keeps_together_is_written_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    file = LogFile(str(path), 100_000)
+    lines = [b"one\n", b"x" * 10_000 + b"\n", b"two\n"]
+    for line in lines:
+        file.add(line)
+    file.flush()
+    with path.open("rb") as reader:
+        file.close()
+        assert lines == reader.readlines()
+
+
 def test_a_writer_that_is_stuck_costs_lines_and_never_waits(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
