@@ -11,20 +11,18 @@ import random
 from math import inf
 
 from proxy.core.breaker import BAD, GOOD
+from proxy.core.crowded import has_full, with_room
 from proxy.core.decisions import HEDGE_LOST, RELAY, RETRY_AFTER, Attempt, Decision, Refuse, Relay, Request, Wait
 from proxy.core.gate import Gate
 from proxy.core.hedging import HedgeResult
 from proxy.core.model import Backend
 from proxy.core.pool import WELL, Pool
-from proxy.core.retry import FIRST_RETRIED, NOT_SENT, Outcome
+from proxy.core.retry import CLIENT_GONE, FIRST_RETRIED, NOT_SENT, Outcome
 from proxy.core.staying import stays
-from proxy.core.waiting import WAIT_STEP, End, Priority, Waiter
+from proxy.core.waiting import HOLD_STEP, WAIT_STEP, End, Priority, Waiter
 from proxy.errors import ERRORS, ErrorKind
 
 __all__ = ["RELAY", "RETRY_AFTER", "Attempt", "Decision", "Dispatch", "Refuse", "Relay", "Request", "Wait"]
-
-HOLD_STEP = 0.025
-"""Seconds between two looks for a Backend while a request is held."""
 
 
 class Dispatch:
@@ -125,8 +123,12 @@ class Dispatch:
             self._release()
             if pool.gate and self._last is None and not self._is_let_in(pool.gate, self.priority, now):
                 return self._stand_in_line(pool.gate, now)
-        self._tried = ()
-        backend = self._whom(now)
+        backend = with_room(pool, self._tried, self._request, now, self._rng)
+        if backend is None:
+            if has_full(pool, self._tried, now) and self._may_be_held(now):
+                return Wait(HOLD_STEP)
+            self._tried = ()
+            backend = self._whom(now)
         return self._hold_or_refuse(now) if backend is None else self._admit(backend, now)
 
     def _whom(self, now: float) -> Backend | None:
@@ -187,8 +189,9 @@ class Dispatch:
 
     def _awaits_relief(self, now: float) -> bool:
         """Whether a failover may soon give this request a Backend that is well: for as long as a hold lasts."""
-        if not self._pool.is_relieved(now):
-            return False
+        return self._pool.is_relieved(now) and self._may_be_held(now)
+
+    def _may_be_held(self, now: float) -> bool:
         if self._hold_ends is None:
             self._hold_ends = now + self._pool.settings.hold.duration
         return now < self._hold_ends
@@ -200,7 +203,7 @@ class Dispatch:
             return failed.backend
         # What we lack ourselves, such as descriptors, says nothing of the Backends.
         is_theirs = outcome.progress is NOT_SENT and outcome.verdict() is BAD
-        is_outage = is_theirs and pool.note_outage(failed.started, now)
+        is_outage = is_theirs and not has_full(pool, self._tried, now) and pool.note_outage(failed.started, now)
         last_resort = pool.last_resort(self._tried)
         if last_resort is not None:
             return last_resort
@@ -392,6 +395,3 @@ class Dispatch:
         if self._reason:
             key = (self._reason, "success" if verdict is GOOD else "failure")
             pool.retries[key] = pool.retries.get(key, 0) + 1
-
-
-CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")

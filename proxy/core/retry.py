@@ -69,6 +69,8 @@ def answered(status: int, reused: bool) -> Outcome:  # noqa: FBT001 - a cache ke
     return Outcome(None, status, Progress.ANSWERED, reused)
 
 
+CLIENT_GONE = Outcome(ErrorKind.PROXY_INTERNAL_RESPONSE, detail="the client has left")
+
 _CONNECT = frozenset(
     {
         ErrorKind.DNS_ERROR,

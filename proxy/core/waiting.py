@@ -14,6 +14,9 @@ from dataclasses import dataclass
 WAIT_STEP = 0.01
 """Seconds between two looks of whoever can't be woken when its turn has come."""
 
+HOLD_STEP = 0.025
+"""Seconds between two looks for a Backend while a request is held."""
+
 
 class Priority(enum.IntEnum):
     """What a Route says of its requests: the low ones are shed first."""

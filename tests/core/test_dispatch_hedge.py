@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from proxy.core.decisions import HEDGE_LOST
-from proxy.core.dispatch import CLIENT_GONE, RELAY, Attempt
+from proxy.core.dispatch import RELAY, Attempt
 from proxy.core.hedging import HedgeAfter, HedgePolicy, HedgeResult
 from proxy.core.pool import Pool
-from proxy.core.retry import RetryPolicy
+from proxy.core.retry import CLIENT_GONE, RetryPolicy
 from tests.core.pools import (
     MAINT,
     NO_BUDGET,
