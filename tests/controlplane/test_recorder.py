@@ -25,6 +25,7 @@ from proxy.core.journal import Query
 from proxy.core.locality import LocalityPolicy
 from proxy.core.messages import AdminState, BackendCounts, BreakerNews, PoolNews, Report
 from proxy.core.model import Unavailable
+from proxy.core.outlier import EjectionPolicy
 from proxy.core.settings import Address, BackendSettings, JournalSettings, PoolSettings, RouteSettings, Settings
 from proxy.core.word import BackendWord
 from tests.controlplane.conftest import Make
@@ -241,12 +242,24 @@ def test_a_pool_is_told_when_it_is_degraded_down_and_up(book: Book) -> None:
     ]
 
 
-def test_panic_is_told(book: Book) -> None:
+@pytest.mark.parametrize(
+    ("below", "rule", "why"),
+    [
+        (0.7, "ejection.panic_below", "too few backends are well"),
+        (0.0, "hold", "the last backend that was tried could not be reached"),
+    ],
+)
+def test_panic_is_told_with_its_rule(make: Make, below: float, rule: str, why: str) -> None:
+    """It may begin because too few are well, or because those that seem well can't be reached."""
+    settings = pool(health=HealthPolicy(fall=1, rise=2), ejection=EjectionPolicy(panic_below=below))
+    book = Book(make.settings(pools=(settings,)))
+    book.probe("b0", "no")
     for is_panic in (True, False):
         book.note(book.registry.take_pool_news(PoolNews(0, "app", panic=is_panic, at=1.0)), 1.0)
 
-    assert [("up", "panic", "ejection.panic_below"), ("panic", "up", None)] == [
-        (one["from"], one["to"], one["rule"]) for one in book.told(kind="pool")
+    told = book.told(kind="pool")[1:]
+    assert [("degraded", "panic", rule, why), ("panic", "degraded", None, told[1]["cause"])] == [
+        (one["from"], one["to"], one["rule"], one["cause"]) for one in told
     ]
 
 

@@ -20,6 +20,8 @@ from proxy.core.settings import PoolSettings
 from proxy.core.tiers import Place, place_of
 
 FULL = frozenset({Unavailable.FULL})
+UNTRIED = frozenset({Unavailable.DRAIN, Unavailable.MAINT, Unavailable.STANDBY})
+"""Reasons that panic heeds."""
 NAMES_SHOWN = 10
 """Of Backends that are out, at most so many are evidence."""
 
@@ -99,14 +101,21 @@ def split_changed(change: Change) -> Entry:
 
 def _state_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
     name, evidence = pool.settings.name, _who_is_out(pool)
-    cause = now.degraded or _words(evidence)
+    cause, rule = now.degraded or _words(evidence), "outlier" if now.degraded else ""
+    sentence = f"Pool {name} is {now.state}, before {before.state}: {cause}."
     if now.state is PoolState.PANIC:
-        sentence = f"Pool {name} panics: too few backends are well, so verdicts are ignored; {_words(evidence)}."
-    else:
-        sentence = f"Pool {name} is {now.state}, before {before.state}: {cause}."
-    rule = "ejection.panic_below" if now.state is PoolState.PANIC else "outlier" if now.degraded else ""
+        cause, rule = _why_panic(pool)
+        sentence = f"Pool {name} panics: {cause}, so verdicts are ignored; {_words(evidence)}."
     fields: Json = {"before": before.state.value, "after": now.state.value, "cause": cause, "rule": rule}
     return Entry(Kind.POOL, sentence, name, evidence=evidence, **fields)
+
+
+def _why_panic(pool: PoolRecord) -> tuple[str, str]:
+    """The cause and the rule: who serves by all verdicts may be out of reach all the same."""
+    eligible = [one for one in pool.backends.values() if UNTRIED.isdisjoint(one.reasons)]
+    if pool.settings.ejection.panics(pool.available, len(eligible)):
+        return "too few backends are well", "ejection.panic_below"
+    return "the last backend that was tried could not be reached", "hold"
 
 
 def _degradation_changed(pool: PoolRecord, before: PoolView, now: PoolView) -> Entry:
