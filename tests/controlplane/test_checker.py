@@ -328,3 +328,40 @@ async def test_a_backend_in_maint_is_not_probed_after_a_reload_either(make: Make
     assert first.ok
     assert [0, 1] == [len(record.health.last) for record in bench.registry.records()]
     await bench.checker.close()
+
+
+class AtOnce:
+    """Probes whose results come all in one turn of the loop."""
+
+    def __init__(self, most: int) -> None:
+        self._all = asyncio.Barrier(most)
+
+    async def probe(self, *_: object) -> Probe:
+        await self._all.wait()
+        return Probe(1.0, ok=False, duration=0.001, detail="refused")
+
+
+async def test_where_all_fail_at_once_others_have_their_turn_in_between(make: Make) -> None:
+    """What follows from each result takes milliseconds in a large pool: together they would hold up the supervisor."""
+    settings = make.settings()
+    backends = tuple(BackendSettings(f"b{number}", Address("127.0.0.1", 9)) for number in range(20))
+    pool = replace(settings.pools[0], backends=backends, health=RARELY)
+    registry, turns, seen, done = Registry(replace(settings, pools=(pool,)), 0.0), 0, [], asyncio.Event()
+
+    def ended(key: Key, probe: Probe) -> None:
+        seen.append(turns)
+        if len(seen) == len(backends):
+            done.set()
+
+    checker = Checker(registry.records(), random.Random(7), ended)
+    prober = AtOnce(len(backends))
+    for watch in checker._watches.values():
+        watch._prober = prober
+        watch._fire()
+    async with asyncio.timeout(20):
+        while not done.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+    await checker.close()
+
+    assert len(backends) == len(set(seen))

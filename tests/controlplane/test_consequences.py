@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from proxy.controlplane import consequences
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.consequences import Consequences
@@ -65,3 +66,24 @@ async def test_what_can_not_be_written_into_the_journal_reaches_the_workers_all_
 
     assert isinstance(await asyncio.wait_for(owner.heard.get(), 10), Snapshot)
     assert "what has changed could not be written into the journal" == caplog.records[-1].message
+
+
+async def test_workers_hear_of_a_thousand_changes_in_a_few_snapshots_of_which_the_last_has_all(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consequences, "PACE", 0.02)
+    told = Consequences(owner)
+    pool = owner.registry.pools["app"]
+    for _ in range(20):
+        for record in pool.backends.values():
+            told.carry_out(owner.registry.set_admin(record, AdminState.DRAIN, 1.0))
+            await asyncio.sleep(0)
+            told.carry_out(owner.registry.set_admin(record, AdminState.READY, 1.0))
+            await asyncio.sleep(0)
+    told.carry_out(owner.registry.set_admin(pool.backends["b0"], AdminState.MAINT, 1.0))
+
+    snapshots = [await asyncio.wait_for(owner.heard.get(), 10)]
+    while snapshots[-1].backends["app", "b0"].admin is not AdminState.MAINT:
+        snapshots.append(await asyncio.wait_for(owner.heard.get(), 10))
+
+    assert len(snapshots) < 20

@@ -27,12 +27,18 @@ class Watch:
     """The probes of one Backend: one timer, or one probe under way, or neither while in maint."""
 
     def __init__(
-        self, record: BackendRecord, prober: Prober, rng: random.Random, ended: Callable[[Probe], None]
+        self,
+        record: BackendRecord,
+        prober: Prober,
+        rng: random.Random,
+        ended: Callable[[Probe], None],
+        turn: asyncio.Lock,
     ) -> None:
         self._record = record
         self._prober = prober
         self._rng = rng
         self._ended = ended
+        self._turn = turn
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -80,7 +86,12 @@ class Watch:
         try:
             record = self._record
             address, policy = record.settings.address, record.health.policy
-            self._ended(await self._prober.probe(address, policy, record.proxy_protocol, record.tls))
+            found = await self._prober.probe(address, policy, record.proxy_protocol, record.tls)
+            # What follows from a result costs the more the larger the pool is. Where a whole pool fails, its results
+            # come all in one turn of the loop: others must have theirs in between.
+            async with self._turn:
+                self._ended(found)
+                await asyncio.sleep(0)
         except Exception:
             # A bug must not end the probing of this Backend for good.
             log.exception(
@@ -112,6 +123,7 @@ class Checker:
         own: OwnCode | None = None,
     ) -> None:
         self._prober = Prober(own)
+        self._turn = asyncio.Lock()
         self._rng = rng
         self._ended = ended
         self._records = {record.key: record for record in records}
@@ -119,7 +131,7 @@ class Checker:
         self._watches = {key: self._watch(record) for key, record in self._records.items()}
 
     def _watch(self, record: BackendRecord) -> Watch:
-        return Watch(record, self._prober, self._rng, partial(self._ended, record.key))
+        return Watch(record, self._prober, self._rng, partial(self._ended, record.key), self._turn)
 
     def begin(self) -> None:
         """Begin to probe every Backend that is not in maint."""
