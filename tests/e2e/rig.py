@@ -155,16 +155,25 @@ class Proxy:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    async def worker_with(self, client: Client, address: str = "") -> int:
+        """The worker that has accepted this connection, or does so now; of another listener if so said."""
+        await until(lambda: self._holder(client, address) is not None)
+        return self.worker_of(client, address)
+
     def worker_of(self, client: Client, address: str = "") -> int:
         """The worker that has accepted this connection; of another listener than the first if so said."""
-        host, _, port = (address or self.address).rpartition(":")
-        inode = _inode(int(port), client.port)
+        pid = self._holder(client, address)
+        assert pid is not None, f"no worker has the connection from port {client.port}"
+        return pid
+
+    def _holder(self, client: Client, address: str) -> int | None:
+        inode = _inode(int((address or self.address).rpartition(":")[2]), client.port)
         for pid in self.workers():
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):
                     if str(link.readlink()) == f"socket:[{inode}]":
                         return pid
-        raise AssertionError(f"no worker of {host}:{port} has the connection from port {client.port}")
+        return None
 
 
 def _inode(port: int, peer: int) -> str | None:

@@ -165,7 +165,7 @@ async def test_usr1_begins_a_file_that_was_renamed_anew_in_every_worker(rig: Rig
             for client in clients:
                 await client.ask("GET", "/after")
                 count += 1
-        while len({proxy.worker_of(client) for client in clients}) < 2:
+        while len({await proxy.worker_with(client) for client in clients}) < 2:
             clients.append(await rig.connect(proxy.address))
         before = moved.read_text().count("\n")
         await until(lambda: moved.read_text().count("\n") + log.path.read_text().count("\n") == 8 + count)

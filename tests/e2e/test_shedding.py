@@ -84,7 +84,7 @@ async def test_a_limit_holds_over_both_workers_and_whoever_waits_gets_its_turn(r
         answers = [await ask(proxy, rig, f"/{number}") for number in range(24)]
         await until(lambda: len(backend.kept) >= most)
         await waits(proxy, 20)
-        workers = {proxy.worker_of(client) for client in rig._clients}
+        workers = {await proxy.worker_with(client) for client in rig._clients}
         held = (backend.most, len(backend.kept))
         backend.open()
         statuses = Counter(answer.status for answer in await asyncio.gather(*answers))
@@ -149,8 +149,8 @@ async def test_the_critical_come_first_and_the_low_are_shed_for_them(rig: Rig) -
         await until(lambda: len(backend.kept) == 1)
         # One connection for each, all of them with one worker, so that they stand in one line.
         clients = [await rig.connect(proxy.address) for _ in range(24)]
-        worker = proxy.worker_of(clients[0])
-        same = [client for client in clients if proxy.worker_of(client) == worker][:4]
+        worker = await proxy.worker_with(clients[0])
+        same = [client for client in clients if await proxy.worker_with(client) == worker][:4]
         low, other, normal, critical = (
             asyncio.create_task(client.ask("GET", f"/{priority}"))
             for client, priority in zip(same, ("low/1", "low/2", "normal/3", "critical/4"), strict=True)
@@ -171,7 +171,7 @@ async def test_a_rate_limit_holds_over_both_workers_and_for_each_client_alone(ri
     async with limited(rig, [{"name": "all", "pool": "app", "rate_limit": limit}]) as (proxy, backend):
         backend.open()
         clients = [await rig.connect(proxy.address) for _ in range(12)]
-        workers = {proxy.worker_of(client) for client in clients}
+        workers = {await proxy.worker_with(client) for client in clients}
         answers = [await client.ask("GET", "/", "X-Client: a") for client in clients]
         again = await clients[-1].ask("GET", "/", "X-Client: a")
         other = await clients[-1].ask("GET", "/", "X-Client: b")
