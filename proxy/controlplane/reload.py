@@ -170,8 +170,9 @@ class Reloader:
                 raise
             except NotNow:
                 raise
-            except Exception:
+            except Exception as error:
                 self._note_failure()
+                self._owner.journal.add(process.rejected([f"a mistake of our own ({type(error).__name__})"], who))
                 raise
             finally:
                 if self._owner.ready.is_set() and not self._owner.is_stopping:

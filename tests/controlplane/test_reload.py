@@ -126,6 +126,22 @@ async def test_hup_reloads_and_the_log_says_what_came_of_it(
     assert ["signal", "signal"] == [one["who"] for one in supervisor.journal.since(Query(kind="config"))]
 
 
+async def test_a_reload_that_fails_by_our_own_mistake_is_in_the_journal_too(
+    stage: Stage, file: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("a secret")
+
+    supervisor, _ = await stage.serve(file.settings, file.read)
+    file.before = fail
+    supervisor.reloader.begin()
+    await said(caplog, "a reload failed by our own mistake; the settings in force stay")
+
+    entry = supervisor.journal.since(Query(kind="config"))[0]
+    assert ("rejected", "signal") == (entry["to"], entry["who"])
+    assert ["a mistake of our own (ZeroDivisionError)"] == entry["evidence"]["mistakes"]
+
+
 async def said(caplog: pytest.LogCaptureFixture, message: str) -> None:
     async with asyncio.timeout(10):
         while not any(record.message == message for record in caplog.records):  # noqa: ASYNC110 - no event
