@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import BackendState
 from proxy.core.retry import CONDITIONS, Outcome, RetryPolicy
-from proxy.core.settings import AccessLogSettings, HoldPolicy
+from proxy.core.settings import AccessLogSettings, HoldPolicy, Timeouts
 from proxy.core.tracing import TracingPolicy
 from proxy.dataplane.accesslog import follow_log
 from proxy.dataplane.backends.upstream import Upstream
+from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.recording import Recorder
 from tests.core.pools import DOWN
 from tests.dataplane.plane import Plane, Wire
@@ -260,6 +261,21 @@ def test_where_the_first_fails_before_the_second_is_connected_it_is_awaited() ->
 
     assert b"200 fast" == race.said
     race.assert_settled(failures=1)
+
+
+def test_where_the_first_fails_the_second_has_no_longer_to_connect_and_to_answer_than_any_other() -> None:
+    race = Race(idle=("one",), timeouts=Timeouts(connect=100.0, first_byte=10_000.0))
+
+    def seconds_left() -> float:
+        return cast("Downstream", race.client._protocol).deadline - monotonic()
+
+    race.wires["one"].hear_end()
+    assert 0.0 < seconds_left() <= 100.0
+    race.come("two")
+    assert 100.0 < seconds_left() <= 10_000.0
+    race.wires["two"].hear(FAST)
+
+    assert b"200 fast" == race.said
 
 
 def test_where_the_first_fails_and_the_second_can_not_be_connected_that_is_told() -> None:

@@ -198,8 +198,8 @@ class Racing(Asking):
         self._held_until = -1.0
         self._held = 0
         self._is_due = True
-        self._arm(self._timeouts.first_byte)
         if rival.upstream is None:
+            self._arm(self._timeouts.connect)
             try:
                 connected = await self._opened(rival)
             except BaseException:
@@ -211,7 +211,9 @@ class Racing(Asking):
             rival.upstream = connected
             self._upstream = self._client.upstream = connected
             self._send_to(rival)
+            self._arm(self._timeouts.first_byte)
             return False
+        self._arm(self._timeouts.first_byte)
         self._upstream = self._client.upstream = rival.upstream
         return self._is_judgeable()
 
