@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from proxy.core.fallback import Fallback, FixedAnswer, StalePolicy
-from proxy.core.messages import Snapshot
-from proxy.core.settings import BackendSettings, HoldPolicy, PoolSettings, RouteSettings, Settings
+from proxy.core.messages import BackendState, Snapshot
+from proxy.core.settings import BackendSettings, HoldPolicy, PoolSettings, RouteSettings, Settings, Timeouts
 from proxy.dataplane.backends.upstream import Upstream
+from tests.core.pools import DOWN
 from tests.dataplane.plane import NOWHERE, ONCE, UNMOVED, Plane, Wire
 
 GET = b"GET /page HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -42,16 +43,22 @@ class Answer:
 class Degraded(Plane):
     """A Plane whose Route has this fallback, and a second Pool."""
 
-    def __init__(self, **fallback: Any) -> None:
+    def __init__(self, total: float | None = None, **fallback: Any) -> None:
         super().__init__()
         self.version = 1
+        self.total = total
         self.follow(Fallback(**fallback))
         self.other = self.worker.pools["other"].backends[0]
 
     def follow(self, fallback: Fallback | None) -> None:
         """The settings are these from now on."""
         self.version += 1
-        policies: dict[str, Any] = {"breaker": UNMOVED, "retries": ONCE, "hold": HoldPolicy(0.0)}
+        policies: dict[str, Any] = {
+            "timeouts": Timeouts(total=self.total),
+            "breaker": UNMOVED,
+            "retries": ONCE,
+            "hold": HoldPolicy(0.0),
+        }
         pools = [PoolSettings(name, (BackendSettings("one", NOWHERE),), **policies) for name in ("app", "other")]
         route = RouteSettings("web", split=(("app", 1.0),), fallback=fallback)
         self.worker.heed(Snapshot(self.version, self.version, Settings((), tuple(pools), (route,)), {}))
@@ -209,6 +216,38 @@ def test_a_fixed_answer_comes_when_the_other_pool_can_not_serve_either() -> None
         plane.other.failures,
         plane.other.in_flight,
     )
+
+
+def test_once_the_whole_time_is_over_no_other_pool_is_asked_and_blamed() -> None:
+    plane = Degraded(total=1e-9, pool="other", answer=SORRY)
+
+    assert b"<p>Sorry</p>" == plane.refused().body
+    assert (0, 0) == (plane.other.requests, plane.other.failures)
+
+
+def test_from_the_pool_that_stands_in_no_way_leads_back_to_the_split() -> None:
+    plane = Degraded()
+    plane.version += 1
+    policies: dict[str, Any] = {"breaker": UNMOVED, "retries": ONCE, "hold": HoldPolicy(0.0)}
+    names = ("app", "back", "other")
+    pools = tuple(PoolSettings(name, (BackendSettings("one", NOWHERE),), **policies) for name in names)
+    split = (("app", 0.5), ("back", 0.5))
+    route = RouteSettings("web", split=split, fallback=Fallback(pool="other", answer=SORRY))
+    plane.worker.heed(Snapshot(plane.version, plane.version, Settings((), pools, (route,)), {}))
+    back = plane.worker.pools["back"]
+    out = {("back", "one"): DOWN, ("app", "one"): BackendState()}
+    back.heed(out, monotonic())
+
+    def play() -> None:
+        plane.refuse()
+        back.heed({("back", "one"): BackendState()}, monotonic())
+        plane.refuse()
+
+    got = plane.ask(GET, play)
+
+    assert b"<p>Sorry</p>" == got.body
+    assert 0 == back.backends[0].requests
+    assert [] == plane.mistakes
 
 
 def test_without_anything_that_stands_in_the_refusal_is_that_of_the_last_attempt() -> None:

@@ -182,12 +182,17 @@ class Exchange(Answering):
         """The first decision of another Pool; None where this request gets none, or may not go there."""
         if self._upload is not None and not self._upload.is_whole:
             return None
+        if type(decision) is Refuse and monotonic() >= self._total_at:
+            # Whoever were asked now would be blamed for the time that others took.
+            return None
         before, rescue = self._dispatch, self._rescue
         pool = sibling(self._siblings, decision)
         attempts = before.attempts if pool is not None else 0
         if pool is None and rescue is not None:
             pool = rescue.go_elsewhere(cast("Refuse", decision), before.attempts)
-            self._rewrite = self._rewrite if pool is None else rescue.rewrite()
+            if pool is not None:
+                # From there no way leads back.
+                self._rewrite, self._siblings = rescue.rewrite(), None
         if pool is None:
             return None
         now = monotonic()
