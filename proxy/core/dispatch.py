@@ -117,6 +117,8 @@ class Dispatch:
         pool = self._pool
         if self._gate is not None and self._waiter is not None:
             return self._take_turn(self._gate, self._waiter, now)
+        if not self.replayable:
+            return self._refuse()
         if self._held_until is not None:
             if pool.is_out(now) and not self._may_scout(now):
                 return Wait(HOLD_STEP) if now < self._held_until else self._refuse()

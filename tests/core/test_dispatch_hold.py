@@ -315,3 +315,15 @@ def test_a_pool_that_holds_nobody_ends_after_its_attempts() -> None:
 
     assert 502 == refusal(serve(pool, 0.0, lambda backend: REFUSED)).status
     assert 3 == sum(backend.requests for backend in pool.backends)
+
+
+def test_a_held_request_whose_time_is_over_goes_to_nobody_even_if_somebody_is_back() -> None:
+    pool = lost()
+    dispatch = make_dispatch(pool)
+    assert isinstance(dispatch.start(10.0), Wait)
+    pool.heed({backend.key: BackendState() for backend in pool.backends}, 10.1)
+    dispatch.replayable = False
+
+    assert "no" != refusal(dispatch.resume(10.2)).executed
+    assert (0, True) == (pool.holding, dispatch.is_settled)
+    assert [0, 0] == [backend.requests for backend in pool.backends]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, cast
 
 import pytest
 
-from proxy.core.messages import Snapshot
-from proxy.core.settings import RouteSettings, Settings, StaticAnswer
+from proxy.core.messages import BackendState, Snapshot
+from proxy.core.settings import HoldPolicy, RouteSettings, Settings, StaticAnswer, Timeouts
+from proxy.dataplane.clients.downstream import Downstream
+from tests.core.pools import MAINT
 from tests.dataplane.plane import Plane, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -197,3 +200,20 @@ def test_a_mistake_of_ours_within_an_answer_is_no_part_of_its_body(caplog: pytes
 
     assert (b"", True, 0) == (client.written[before:], client.is_cut, plane.backend.in_flight)
     assert ["a request failed by our own mistake"] == caplog.messages
+
+
+def test_a_request_that_was_held_beyond_its_whole_time_blames_nobody_for_it() -> None:
+    plane = Plane(hold=HoldPolicy(60.0), timeouts=Timeouts(total=1e-9))
+    key = plane.backend.key
+    plane.pool.heed({key: MAINT}, monotonic())
+    client = plane.client()
+    client.hear(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    assert b"" == client.written
+    plane.pool.heed({key: BackendState()}, monotonic())
+    until = monotonic() + 60.0
+    while not (client.written or plane.loop.connecting) and monotonic() < until:
+        cast("Downstream", client._protocol).wake()
+        plane.loop.turn()
+
+    assert client.written.startswith(b"HTTP/1.1 503 ")
+    assert (0, 0, []) == (plane.backend.requests, plane.pool.holding, plane.loop.connecting)

@@ -138,6 +138,8 @@ class Exchange(Answering):
     async def _wait(self, decision: Wait) -> None:
         if decision.waiter is None:
             await wait(self._client, decision.seconds, self._check_client)
+            if monotonic() >= self._total_at:
+                self._dispatch.replayable = False
         else:
             await await_turn(self._client, self._pool, decision.waiter, self._check_client, self._total_at)
 
