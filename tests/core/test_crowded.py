@@ -110,3 +110,18 @@ def test_where_nothing_limits_a_pool_nobody_is_full() -> None:
 
     assert not has_full(pool, tried, 0.0)
     assert with_room(pool, tried, GET, 0.0, random.Random(0)) is None
+
+
+def test_where_there_seemed_to_be_room_and_nobody_has_any_a_request_waits_for_its_turn() -> None:
+    pool = make_pool(members(2, max_in_flight=1))
+    for _ in pool.backends:
+        begin(pool)
+    pool.look_around(0.0)
+    assert pool.gate is not None
+    pool.gate.capacity = 3
+
+    decision = Dispatch(pool, GET, random.Random(0)).start(0.0)
+
+    assert isinstance(decision, Wait)
+    assert decision.waiter is not None
+    assert 1 == len(pool.gate.line)

@@ -327,3 +327,12 @@ def test_a_held_request_whose_time_is_over_goes_to_nobody_even_if_somebody_is_ba
     assert "no" != refusal(dispatch.resume(10.2)).executed
     assert (0, True) == (pool.holding, dispatch.is_settled)
     assert [0, 0] == [backend.requests for backend in pool.backends]
+
+
+def test_a_request_that_can_not_be_sent_any_more_is_not_held() -> None:
+    pool = lost()
+    dispatch = make_dispatch(pool)
+    dispatch.replayable = False
+
+    assert ErrorKind.DESTINATION_UNAVAILABLE is refusal(dispatch.start(10.0)).kind
+    assert 0 == pool.holding
