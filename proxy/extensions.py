@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from proxy.core import balancer, retry
-from proxy.core.balancer import LeastRequests
 from proxy.core.extending import WRONG, Complain, OwnBalancer, own_condition, own_key
+from proxy.core.pools import balancer
+from proxy.core.pools.balancer import LeastRequests
+from proxy.core.requests import retry
 from proxy.core.settings import PoolSettings, Settings
 
 BALANCER, CONDITION, KEY, PROBE = "balancer", "retry condition", "stick key", "probe"

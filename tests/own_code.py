@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.core import balancer, retry
+from proxy.core.pools import balancer
+from proxy.core.requests import retry
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/extending.md"
 _EXAMPLE = re.compile(r"```python\n# (shop/\w+\.py)\n(.*?)```", re.DOTALL)

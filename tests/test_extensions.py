@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.config import loads
-from proxy.core.pool import Pool
-from proxy.core.retry import RetryPolicy, answered
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.retry import RetryPolicy, answered
 from proxy.core.settings import PoolSettings
 from proxy.extensions import BALANCER, CONDITION, KEY, PROBE, ExtensionError, Named, install, load
 from tests.core.pools import members, request

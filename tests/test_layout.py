@@ -54,7 +54,7 @@ def imports(source: str) -> Iterator[str]:
 
 
 def layer(module: str) -> str:
-    """`proxy/core/pool.py` and `proxy.core.pool` → `core`; the package itself has none."""
+    """`proxy/core/pools/pool.py` and `proxy.core.pools.pool` → `core`; the package itself has none."""
     parts = module.removesuffix(".py").replace("/", ".").split(".")
     return parts[1] if len(parts) > 1 and parts[1] in LAYERS else ""
 
@@ -108,7 +108,7 @@ def test_a_worker_does_not_load_the_supervisors_packages() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_breaker_imports_pybreaker(module: str) -> None:
-    assert module == "proxy/core/breaker.py" or "pybreaker" not in packages((ROOT / module).read_text())
+    assert module == "proxy/core/pools/breaker.py" or "pybreaker" not in packages((ROOT / module).read_text())
 
 
 @pytest.mark.parametrize("module", CORE_MODULES)
@@ -133,8 +133,8 @@ def test_a_function_fits_on_a_page(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "wrong"),
     [
-        ("proxy/core/pool.py", "from proxy.dataplane.worker import Worker", ["proxy.dataplane.worker"]),
-        ("proxy/core/pool.py", "from proxy import config", ["proxy.config"]),
+        ("proxy/core/pools/pool.py", "from proxy.dataplane.worker import Worker", ["proxy.dataplane.worker"]),
+        ("proxy/core/pools/pool.py", "from proxy import config", ["proxy.config"]),
         (
             "proxy/dataplane/worker.py",
             "import proxy.controlplane.admin.endpoint",
@@ -146,10 +146,10 @@ def test_a_function_fits_on_a_page(module: str) -> None:
             ["proxy.dataplane"],
         ),
         ("proxy/controlplane/admin/endpoint.py", "import proxy.samples.demo", ["proxy.samples.demo"]),
-        ("proxy/errors.py", "from proxy.core.pool import Pool", ["proxy.core.pool"]),
-        ("proxy/config/loader.py", "from proxy.core.pool import Pool", []),
+        ("proxy/errors.py", "from proxy.core.pools.pool import Pool", ["proxy.core.pools.pool"]),
+        ("proxy/config/loader.py", "from proxy.core.pools.pool import Pool", []),
         ("proxy/controlplane/admin/endpoint.py", "from proxy import __version__", []),
-        ("proxy/core/pool.py", "import enum\nfrom proxy.core import model", []),
+        ("proxy/core/pools/pool.py", "import enum\nfrom proxy.core import model", []),
     ],
 )
 def test_the_import_rule_finds_what_breaks_it(module: str, line: str, wrong: list[str]) -> None:

@@ -15,7 +15,7 @@ import click
 from proxy.cli.client import Caller, Refused, admin_options
 from proxy.cli.names import complete_backend, complete_pool
 from proxy.cli.terminal import harmless
-from proxy.core.journal import Kind
+from proxy.core.telling.journal import Kind
 
 WIDTH = 100
 """Columns of a line."""

@@ -13,18 +13,19 @@ from proxy.config.logs import AccessLog
 from proxy.config.models import Backend, Config, Listener, Pool, Route
 from proxy.config.policies import Block
 from proxy.config.sticky import Sticky
-from proxy.core.active import FailoverPolicy
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.canary import AbortPolicy
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.damping import DampingPolicy
-from proxy.core.fallback import Fallback
-from proxy.core.health import HealthPolicy
-from proxy.core.hedging import HedgePolicy
-from proxy.core.locality import LocalityPolicy
-from proxy.core.outlier import EjectionPolicy, OutlierPolicy
-from proxy.core.queueing import STATUS_PATH
-from proxy.core.retry import RetryPolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import Priority, WaitingPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.outlier import EjectionPolicy, OutlierPolicy
+from proxy.core.pools.warmup import WarmupPolicy
+from proxy.core.requests.canary import AbortPolicy
+from proxy.core.requests.fallback import Fallback
+from proxy.core.requests.hedging import HedgePolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import (
     STANDARD_STREAMS,
     AccessLogSettings,
@@ -50,9 +51,8 @@ from proxy.core.settings import (
     Timeouts,
 )
 from proxy.core.tls import BackendTls, ListenerTls
-from proxy.core.tracing import TracingPolicy
-from proxy.core.waiting import Priority, WaitingPolicy
-from proxy.core.warmup import WarmupPolicy
+from proxy.core.wire.tracing import TracingPolicy
+from proxy.core.writes.queueing import STATUS_PATH
 from proxy.extensions import named_by
 
 P = TypeVar("P")

@@ -19,9 +19,9 @@ from proxy.config.reading import Reading
 from proxy.config.serving import who_serves
 from proxy.config.shape import is_below
 from proxy.config.tracing import tracing
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.health import HealthPolicy
-from proxy.core.retry import RetryPolicy
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import Address
 
 TARGETS = ("pool", "split", "answer", "redirect")

@@ -11,11 +11,11 @@ from proxy.config.build import policy
 from proxy.config.mistakes import Finding, Path
 from proxy.config.models import Pool, Route
 from proxy.config.reading import Reading
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.hedging import HedgePolicy
-from proxy.core.retry import RetryPolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import Priority
+from proxy.core.requests.hedging import HedgePolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import Limits
-from proxy.core.waiting import Priority
 
 
 def crowding(reading: Reading, name: str, pool: Pool) -> Iterator[Finding]:

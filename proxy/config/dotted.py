@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.config.quantities import Quantity, choice, text
-from proxy.core.balancer import ALGORITHMS
+from proxy.core.pools.balancer import ALGORITHMS
 
 OWN_CODE = text(
     "`module:name`",

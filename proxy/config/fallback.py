@@ -9,7 +9,7 @@ from pydantic import Field
 from proxy.config.names import BODY, CONTENT_TYPE, FILE, HEADER, HEADER_VALUE, NAME
 from proxy.config.policies import MIB, TIB, Block
 from proxy.config.quantities import POSITIVE_DURATION, size, whole
-from proxy.core.fallback import FixedAnswer, StalePolicy
+from proxy.core.requests.fallback import FixedAnswer, StalePolicy
 
 FIXED = FixedAnswer()
 STALE = StalePolicy()

@@ -6,7 +6,7 @@ import re
 
 from proxy.config.mistakes import quoted
 from proxy.config.quantities import Quantity, WrongValueError, read_positive_duration, write_duration
-from proxy.core.hedging import HedgeAfter
+from proxy.core.requests.hedging import HedgeAfter
 
 _PERCENTILE = re.compile(r"p([0-9]{2}(?:\.[0-9]{1,3})?)")
 

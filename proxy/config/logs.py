@@ -8,9 +8,9 @@ from proxy.config.mistakes import quoted
 from proxy.config.names import FILE
 from proxy.config.policies import Block
 from proxy.config.quantities import Quantity, WrongValueError, share, size, text, whole
-from proxy.core.accesslog import TEMPLATES, fault_of
 from proxy.core.settings import AccessLogSettings
-from proxy.core.tracing import TracingPolicy
+from proxy.core.telling.accesslog import TEMPLATES, fault_of
+from proxy.core.wire.tracing import TracingPolicy
 
 ACCESS_LOG = AccessLogSettings("")
 NAMED = ("json", *TEMPLATES)

@@ -63,7 +63,7 @@ from proxy.config.sticky import Sticky
 from proxy.config.tls import BackendTls, ListenerTls
 from proxy.config.writes import Idempotency, Queue
 from proxy.core import settings
-from proxy.core.waiting import Priority
+from proxy.core.limits.waiting import Priority
 
 LISTENER = settings.ListenerSettings("", settings.Address())
 BACKEND = settings.BackendSettings("", settings.Address())

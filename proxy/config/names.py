@@ -15,8 +15,8 @@ from typing import Any
 from proxy.config.dotted import OWN_CODE
 from proxy.config.mistakes import nearest, one_of, quoted
 from proxy.config.quantities import Quantity, WrongValueError, is_number, number, text
-from proxy.core.balancer import OWN
-from proxy.core.retry import CONDITIONS
+from proxy.core.pools.balancer import OWN
+from proxy.core.requests.retry import CONDITIONS
 from proxy.core.settings import Address, HashOn
 
 NAME = text("name", "a name of letters, digits and . _ -", "[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "'checkout'")

@@ -8,7 +8,7 @@ from pathlib import Path as File
 from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Pool
 from proxy.config.reading import Reading
-from proxy.core.balancer import OWN
+from proxy.core.pools.balancer import OWN
 from proxy.extensions import BALANCER, CONDITION, KEY, PROBE, ExtensionError, Named, is_own, load, offers
 
 Place = tuple[Path, Named]

@@ -9,7 +9,7 @@ from proxy.config.models import Pool, Route
 from proxy.config.reading import Reading
 from proxy.config.splits import ABORT_ON
 from proxy.config.sticky import Sticky
-from proxy.core.balancer import OWN
+from proxy.core.pools.balancer import OWN
 
 ONE_SERVES = "does nothing in an active-passive pool: one backend serves"
 PREFIXES = ("__Host-", "__Secure-")

@@ -18,18 +18,18 @@ from proxy.config.hedges import HEDGE_AFTER
 from proxy.config.mistakes import nearest, quoted
 from proxy.config.names import CONDITION, PROBE_PATH, REGEX, STATUS_RANGE
 from proxy.config.quantities import DURATION, FLAG, POSITIVE_DURATION, choice, or_word, rate, share, size, whole, wrong
-from proxy.core.active import FailoverPolicy
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.damping import DampingPolicy
-from proxy.core.health import HealthPolicy
-from proxy.core.hedging import HedgeAfter, HedgePolicy
-from proxy.core.locality import LocalityPolicy
-from proxy.core.outlier import EjectionPolicy, OutlierPolicy
-from proxy.core.retry import RetryPolicy
+from proxy.core.limits.waiting import WaitingPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.outlier import EjectionPolicy, OutlierPolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import HoldPolicy
 from proxy.core.settings import Limits as LimitSettings
 from proxy.core.settings import Timeouts as TimeoutSettings
-from proxy.core.waiting import WaitingPolicy
 
 TIMEOUTS = TimeoutSettings()
 LIMITS = LimitSettings()

@@ -9,9 +9,9 @@ from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Pool
 from proxy.config.quantities import write_duration
 from proxy.config.reading import Reading
-from proxy.core.damping import DampingPolicy
-from proxy.core.health import HealthPolicy
-from proxy.core.outlier import OutlierPolicy
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.pools.outlier import OutlierPolicy
 
 FOR_MANY = ("balance", "hash_on", "overprovisioning", "locality", "slow_start", "outlier")
 """Keys that say how several Backends share the load."""

@@ -12,9 +12,9 @@ from proxy.config.mistakes import quoted
 from proxy.config.names import HASH_ON
 from proxy.config.policies import MOST, Block, Positive
 from proxy.config.quantities import Quantity, WrongValueError, rate, whole
-from proxy.core.concurrency import ConcurrencyPolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import Priority
 from proxy.core.settings import HashOn, RatePolicy
-from proxy.core.waiting import Priority
 
 CONCURRENCY = ConcurrencyPolicy()
 

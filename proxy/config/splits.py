@@ -12,7 +12,7 @@ from pydantic import Discriminator, Tag
 from proxy.config.names import NAME
 from proxy.config.policies import MOST, Block
 from proxy.config.quantities import duration_from, share, whole
-from proxy.core.canary import AbortPolicy
+from proxy.core.requests.canary import AbortPolicy
 
 ABORT = AbortPolicy("")
 ABORT_ON = "abort_on"

@@ -12,8 +12,8 @@ from proxy.config.files import content, why_unreadable
 from proxy.config.mistakes import Finding, Path, nearest
 from proxy.config.models import Route
 from proxy.config.reading import Reading
-from proxy.core import fallback
-from proxy.core.fallback import FixedAnswer, StalePolicy
+from proxy.core.requests import fallback
+from proxy.core.requests.fallback import FixedAnswer, StalePolicy
 
 OF_THE_ANSWER = ("status", "body", "file", "content_type", "headers")
 OURS = frozenset(

@@ -15,7 +15,7 @@ from proxy.config.policies import Block, Positive
 from proxy.config.quantities import FLAG, Quantity, WrongValueError, choice, number, text
 from proxy.contexts import VERSIONS
 from proxy.core import tls
-from proxy.core.grammar import UNNAMEABLE
+from proxy.core.wire.grammar import UNNAMEABLE
 
 LISTENER = tls.ListenerTls(())
 BACKEND = tls.BackendTls()

@@ -24,8 +24,8 @@ from proxy.controlplane.notify import Notifier
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.workers.channel import EncodedRoutes
 from proxy.controlplane.workers.fleet import Fleet
-from proxy.core.journal import PERSON, SIGNAL
 from proxy.core.settings import Settings
+from proxy.core.telling.journal import PERSON, SIGNAL
 from proxy.logs import say
 
 log = logging.getLogger(__name__)

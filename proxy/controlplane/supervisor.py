@@ -39,8 +39,6 @@ from proxy.controlplane.replacement.succession import Succession
 from proxy.controlplane.rounds import Rounds
 from proxy.controlplane.workers.fleet import Fleet
 from proxy.controlplane.workers.place import COMMAND
-from proxy.core.breaker import BreakerState
-from proxy.core.health import Probe
 from proxy.core.messages import (
     AdminState,
     Applied,
@@ -56,6 +54,8 @@ from proxy.core.messages import (
     Snapshot,
     Started,
 )
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import Probe
 from proxy.core.settings import Settings
 from proxy.logs import say
 

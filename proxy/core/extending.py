@@ -11,11 +11,11 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, cast
 
-from proxy.core.balancer import Keyed, LeastRequests
-from proxy.core.http1 import RequestHead
-from proxy.core.model import Backend
-from proxy.core.retry import Outcome
+from proxy.core.pools.balancer import Keyed, LeastRequests
+from proxy.core.pools.model import Backend
+from proxy.core.requests.retry import Outcome
 from proxy.core.settings import PoolSettings
+from proxy.core.wire.http1 import RequestHead
 
 WRONG = (Exception, SystemExit)
 """What own code may raise and be passed over for. `sys.exit()` in it must not end the proxy."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TypeVar
 
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState
 from proxy.core.settings import RouteSettings, Settings
 
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

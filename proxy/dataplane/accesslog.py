@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import random
 
-from proxy.core.accesslog import Entry, Lines
 from proxy.core.settings import AccessLogSettings
+from proxy.core.telling.accesslog import Entry, Lines
 from proxy.dataplane.logfile import LogFile
 
 FIRST_ERROR = 400

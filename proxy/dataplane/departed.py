@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from proxy.core.messages import BackendCounts, PoolCounts
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
 from proxy.dataplane.backends.idle import IdleConnections
 
 Key = tuple[str, str]

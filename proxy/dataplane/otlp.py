@@ -19,8 +19,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from proxy import __version__
-from proxy.core.accesslog import Entry, Tried
-from proxy.core.tracing import TracingPolicy
+from proxy.core.telling.accesslog import Entry, Tried
+from proxy.core.wire.tracing import TracingPolicy
 from proxy.dataplane.stats import METHODS
 
 SECONDS = 5

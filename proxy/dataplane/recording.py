@@ -10,9 +10,9 @@ import random
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from proxy.core.accesslog import Entry, Record, flags_of
-from proxy.core.http1 import RequestHead
-from proxy.core.tracing import TracingPolicy, begin_trace
+from proxy.core.telling.accesslog import Entry, Record, flags_of
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.tracing import TracingPolicy, begin_trace
 from proxy.dataplane.accesslog import AccessLog
 from proxy.dataplane.spans import SpanExport
 from proxy.errors import RequestError

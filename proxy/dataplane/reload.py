@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from proxy.core.breaker import Transition
-from proxy.core.counts import SharedCounts
-from proxy.core.headers import Rewrite
 from proxy.core.messages import RoutePart
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
-from proxy.core.routing import Router
+from proxy.core.pools.breaker import Transition
+from proxy.core.pools.counts import SharedCounts
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.routing import Router
+from proxy.core.requests.sticky import Stickiness
 from proxy.core.settings import BackendSettings, Limits, RouteSettings, Settings
-from proxy.core.sticky import Stickiness
+from proxy.core.wire.headers import Rewrite
 from proxy.dataplane.backends.idle import IdleConnections
 from proxy.dataplane.backends.introduced import introductions
 from proxy.dataplane.departed import Departed, Homes

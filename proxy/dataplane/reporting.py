@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from proxy.core.messages import Report
-from proxy.core.naming import names_of
 from proxy.core.settings import Settings
+from proxy.core.telling.naming import names_of
 
 if TYPE_CHECKING:
     from proxy.dataplane.worker import Worker

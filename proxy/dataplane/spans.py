@@ -12,8 +12,8 @@ from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import Protocol, cast
 
-from proxy.core.accesslog import Entry
-from proxy.core.tracing import TracingPolicy
+from proxy.core.telling.accesslog import Entry
+from proxy.core.wire.tracing import TracingPolicy
 
 log = logging.getLogger("proxy.dataplane.spans")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Any
 
-from proxy.core.availability import FIRST_ERROR
-from proxy.core.breaker import GOOD
 from proxy.core.messages import DURATION_BUCKETS
-from proxy.core.naming import Names
-from proxy.core.retry import Outcome
+from proxy.core.pools.breaker import GOOD
+from proxy.core.requests.retry import Outcome
+from proxy.core.telling.availability import FIRST_ERROR
+from proxy.core.telling.naming import Names
 
 METHODS = {
     method: method.decode() for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy.core.model import Backend
+from proxy.core.pools.model import Backend
 from proxy.dataplane.backends.idle import IdleConnections
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.clients.downstream import Downstream

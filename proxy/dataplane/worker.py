@@ -23,9 +23,6 @@ from time import monotonic
 import uvloop
 
 from proxy.contexts import overlook_bad_names
-from proxy.core.breaker import BreakerState, Transition
-from proxy.core.headers import Rewrite, forgeable, is_loop, remove_forged
-from proxy.core.http1 import RequestHead
 from proxy.core.messages import (
     Applied,
     BreakerNews,
@@ -41,10 +38,13 @@ from proxy.core.messages import (
     Snapshot,
     Started,
 )
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
-from proxy.core.routing import Route, Router, last_hop
+from proxy.core.pools.breaker import BreakerState, Transition
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.routing import Route, Router, last_hop
 from proxy.core.settings import Limits, Settings, Timeouts
+from proxy.core.wire.headers import Rewrite, forgeable, is_loop, remove_forged
+from proxy.core.wire.http1 import RequestHead
 from proxy.dataplane.accesslog import AccessLog, follow_log
 from proxy.dataplane.backends.introduced import Introductions
 from proxy.dataplane.clients.downstream import Downstream

@@ -11,9 +11,9 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.core.idempotency import Entry, Kept, KeyState
-from proxy.core.queueing import Parcel, Queued, QueuedState
 from proxy.core.settings import QueuePolicy
+from proxy.core.writes.idempotency import Entry, Kept, KeyState
+from proxy.core.writes.queueing import Parcel, Queued, QueuedState
 from proxy.ledger.sqlite import SqliteStore, insert
 from proxy.ledger.store import Claim, StoreError, StoreFullError
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from proxy.core.idempotency import Entry, Kept, KeyState
+from proxy.core.writes.idempotency import Entry, Kept, KeyState
 from proxy.ledger.batch import Batch, Loop, Statement
 from proxy.ledger.owners import Owners
 from proxy.ledger.schema import LOCKS, failing, open_ledger

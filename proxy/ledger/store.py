@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.core.idempotency import Entry, Kept, KeyState
+from proxy.core.writes.idempotency import Entry, Kept, KeyState
 
 
 class StoreError(Exception):

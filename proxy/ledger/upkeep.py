@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy.core.idempotency import KeyState
-from proxy.core.queueing import QueuedState
+from proxy.core.writes.idempotency import KeyState
+from proxy.core.writes.queueing import QueuedState
 from proxy.ledger.owners import Owners
 from proxy.ledger.schema import FILE, LOCKS, failing, open_ledger, writing
 from proxy.ledger.store import StoreBusyError

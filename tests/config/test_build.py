@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from proxy.config import load, loads
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.health import HealthPolicy
-from proxy.core.outlier import EjectionPolicy
-from proxy.core.retry import RetryPolicy
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.pools.outlier import EjectionPolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import (
     Address,
     AdminSettings,

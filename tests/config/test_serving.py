@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from proxy.config import loads
-from proxy.core.active import FailoverPolicy
-from proxy.core.damping import DampingPolicy
-from proxy.core.locality import LocalityPolicy
-from proxy.core.outlier import OutlierPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.outlier import OutlierPolicy
+from proxy.core.pools.warmup import WarmupPolicy
 from proxy.core.settings import PoolSettings
-from proxy.core.warmup import WarmupPolicy
 from tests.config.test_whole_files import Mistakes
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proxy.config import loads
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.hedging import HedgeAfter, HedgePolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import Priority, WaitingPolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
 from proxy.core.settings import HashOn, PoolSettings, RatePolicy, RouteSettings
-from proxy.core.waiting import Priority, WaitingPolicy
 from tests.config.conftest import Mistakes
 
 TWO = "backends: [a:1, b:1]"

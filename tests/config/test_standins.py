@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import load, loads
-from proxy.core.fallback import Fallback, FixedAnswer, StalePolicy
+from proxy.core.requests.fallback import Fallback, FixedAnswer, StalePolicy
 from tests.config.conftest import Mistakes
 
 POOLS = "listeners: [a:1]\npools: {app: [b:1], spare: [b:2], keyed: {backends: [b:3], idempotency: {}}}\nstate_dir: s\n"

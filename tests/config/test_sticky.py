@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config import ConfigError, loads
 from proxy.config.keys import KEPT, keep_key
-from proxy.core.canary import AbortPolicy
+from proxy.core.requests.canary import AbortPolicy
 from proxy.core.settings import HashOn, Settings, StickyPolicy
 from tests.config.conftest import Mistakes
 

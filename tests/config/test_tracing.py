@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config import ConfigError, loads, tracing
 from proxy.core.settings import Settings
-from proxy.core.tracing import TracingPolicy
+from proxy.core.wire.tracing import TracingPolicy
 
 LEAST = "listeners: [127.0.0.1:8080]\npools: {app: [127.0.0.1:9001]}\n"
 

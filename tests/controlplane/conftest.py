@@ -23,8 +23,6 @@ from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.switching import Switching
 from proxy.controlplane.reload import Json, Reader
 from proxy.controlplane.supervisor import Supervisor
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthPolicy
 from proxy.core.messages import (
     AdminState,
     BackendCounts,
@@ -37,6 +35,8 @@ from proxy.core.messages import (
     Started,
     encode,
 )
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthPolicy
 from proxy.core.settings import (
     Address,
     AdminSettings,

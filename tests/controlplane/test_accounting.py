@@ -14,9 +14,9 @@ from proxy.controlplane.admin.availability import availability_families
 from proxy.controlplane.availability import remembered as module
 from proxy.controlplane.availability.accounting import GONE_MAX, POOLS, ROUTES, Accounting
 from proxy.controlplane.availability.remembered import FILE, Remembered
-from proxy.core.availability import Counts
 from proxy.core.messages import Report
 from proxy.core.settings import Address, BackendSettings, PoolSettings, RouteSettings
+from proxy.core.telling.availability import Counts
 from tests.controlplane.conftest import Api, Make, OpenApi
 
 WALL = 1_700_000_000.0

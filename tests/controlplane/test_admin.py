@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from proxy.controlplane.admin.endpoint import BODY_MAX
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendCounts
+from proxy.core.pools.health import HealthPolicy, Probe
 from proxy.core.settings import Address, AdminSettings, BackendSettings, PoolSettings
 from tests.controlplane.conftest import Api, Make, OpenApi, Stage
 

@@ -12,9 +12,9 @@ from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.tally import Key
 from proxy.controlplane.probing.checker import Checker
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthPolicy, HealthState, Probe
 from proxy.core.messages import AdminState, BreakerNews, ProbePassed
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthPolicy, HealthState, Probe
 from proxy.core.settings import Address, BackendSettings, Settings
 from tests.controlplane.conftest import UNPROBED, Make, Stage
 

@@ -10,8 +10,8 @@ import pytest
 
 from proxy.controlplane.journal.chronicle import Chronicle
 from proxy.controlplane.replacement.legacy import Legacy
-from proxy.core.journal import Entry, Kind, Query
 from proxy.core.portable import dump, load
+from proxy.core.telling.journal import Entry, Kind, Query
 from tests.controlplane.conftest import Make
 
 

@@ -16,9 +16,9 @@ from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.memory import Memory
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.switching import Switching
-from proxy.core.journal import Query
 from proxy.core.messages import AdminState, Snapshot, ToAll
 from proxy.core.settings import JournalSettings
+from proxy.core.telling.journal import Query
 from tests.controlplane.conftest import Make
 
 

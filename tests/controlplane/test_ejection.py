@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.active import FailoverPolicy
-from proxy.core.breaker import BreakerState
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts, BreakerNews
-from proxy.core.outlier import EjectionPolicy, OutlierPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.outlier import EjectionPolicy, OutlierPolicy
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.controlplane.conftest import Make
 

@@ -11,10 +11,10 @@ import pytest
 
 from proxy.controlplane.admin import events, sheet
 from proxy.controlplane.admin.events import Reader
-from proxy.core.health import Probe
-from proxy.core.journal import Entry, Kind, Query
 from proxy.core.messages import AdminState
+from proxy.core.pools.health import Probe
 from proxy.core.settings import Address, AdminSettings
+from proxy.core.telling.journal import Entry, Kind, Query
 from tests.controlplane.conftest import Api, Make, OpenApi, Stage
 
 Open = Callable[..., Awaitable["Stream"]]

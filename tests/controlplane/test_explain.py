@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from proxy.controlplane.admin.explain import request_head
-from proxy.core.active import FailoverPolicy
-from proxy.core.fallback import Fallback, FixedAnswer
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.health import HealthPolicy, Probe
+from proxy.core.requests.fallback import Fallback, FixedAnswer
+from proxy.core.requests.splitting import Split
+from proxy.core.requests.sticky import Seal
 from proxy.core.settings import (
     Address,
     BackendSettings,
@@ -23,8 +25,6 @@ from proxy.core.settings import (
     StatusOfWrites,
     StickyPolicy,
 )
-from proxy.core.splitting import Split
-from proxy.core.sticky import Seal
 from tests.controlplane.conftest import Api, OpenApi
 
 NOWHERE = Address("127.0.0.1", 9)

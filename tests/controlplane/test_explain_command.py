@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from proxy.cli.explain import explain
 from proxy.cli.table import WIDTH
-from proxy.core.health import HealthPolicy, Probe
+from proxy.core.pools.health import HealthPolicy, Probe
 from proxy.core.settings import Address, BackendSettings, Match, PoolSettings, RouteSettings
 from tests.controlplane.conftest import Api, OpenApi
 

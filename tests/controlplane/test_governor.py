@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.damping import DampingPolicy
-from proxy.core.health import HealthPolicy, Probe
-from proxy.core.model import Unavailable
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.health import HealthPolicy, Probe
+from proxy.core.pools.model import Unavailable
+from proxy.core.pools.warmup import WarmupPolicy
 from proxy.core.settings import Address, BackendSettings, ListenerSettings, PoolSettings, Settings
-from proxy.core.warmup import WarmupPolicy
 
 QUICK = HealthPolicy(fall=1, rise=1)
 DAMPING = DampingPolicy(penalty=1000, half_life=60, suppress=3500, reuse=1500, longest=600)

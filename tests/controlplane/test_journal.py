@@ -11,8 +11,8 @@ import pytest
 from proxy.controlplane.journal import journal as module
 from proxy.controlplane.journal.files import CURRENT
 from proxy.controlplane.journal.journal import Journal
-from proxy.core.journal import Entry, Kept, Kind, Query
 from proxy.core.settings import JournalSettings
+from proxy.core.telling.journal import Entry, Kept, Kind, Query
 
 SETTINGS = JournalSettings()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.controlplane.journal.files import CURRENT, OLDER, Files
-from proxy.core.journal import Entry, Kept, Kind, keep
+from proxy.core.telling.journal import Entry, Kept, Kind, keep
 
 
 def entries(first: int, last: int) -> list[Kept]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from proxy.cli.journal import WIDTH, journal, lines
 from proxy.controlplane.admin.journal import parse_query
 from proxy.controlplane.admin.problems import Problem
-from proxy.core.journal import Entry, Kind, Query
+from proxy.core.telling.journal import Entry, Kind, Query
 from tests.controlplane.conftest import Api
 
 NOW = 1_700_000_000.0

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.replacement.legacy import Legacy, bequeath, inherit
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState, Probe
 from proxy.core.portable import dump, load
 from proxy.core.settings import Address, Settings
 from tests.controlplane.conftest import Make

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from proxy.controlplane.pools.memory import FILE, Memory, recall
-from proxy.core.health import HealthState
 from proxy.core.messages import AdminState, BackendState
+from proxy.core.pools.health import HealthState
 from tests.controlplane.conftest import Make, Stage
 
 KEY = ("app", "b0")

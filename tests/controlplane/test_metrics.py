@@ -15,9 +15,9 @@ from proxy.controlplane.admin.metrics import metrics_page
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.tally import MOST_GONE
-from proxy.core.active import FailoverPolicy, Switch
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendCounts
+from proxy.core.pools.active import FailoverPolicy, Switch
+from proxy.core.pools.health import HealthPolicy, Probe
 from proxy.core.settings import Address, BackendSettings, PoolSettings, Settings
 from tests.controlplane.conftest import Api, Make
 

@@ -15,7 +15,7 @@ from schemathesis.core.failures import Failure
 
 from proxy.controlplane.admin.schemas import Note, Schemas
 from proxy.controlplane.difference import difference
-from proxy.core.active import FailoverPolicy
+from proxy.core.pools.active import FailoverPolicy
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.controlplane.conftest import UNPROBED, Api, Make
 

@@ -11,7 +11,7 @@ import pytest
 from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.probing.probe import Prober
-from proxy.core.health import HealthPolicy
+from proxy.core.pools.health import HealthPolicy
 from proxy.core.settings import Address, Settings
 from tests.own_code import forgotten, write, write_examples
 

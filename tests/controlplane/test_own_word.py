@@ -7,10 +7,10 @@ from dataclasses import replace
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.memory import _document
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, HealthState
-from proxy.core.model import Unavailable
-from proxy.core.word import BackendWord
+from proxy.core.pools.health import HealthPolicy, Probe
+from proxy.core.pools.model import Unavailable
+from proxy.core.pools.word import BackendWord
 from tests.controlplane.conftest import Make
 
 KEY = ("app", "b0")

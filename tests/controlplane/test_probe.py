@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.controlplane.probing.probe import BODY_READ, USER_AGENT, Prober
-from proxy.core.health import HealthPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.pools.word import BackendWord
 from proxy.core.settings import Address
-from proxy.core.word import BackendWord
 
 GET = HealthPolicy(path="/healthz", timeout=5.0)
 CONNECT = HealthPolicy(timeout=5.0)

@@ -17,17 +17,17 @@ from proxy.controlplane.journal.recorder import FULL_FOR, WRITES_EVERY, Recorder
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.probing import expiry
-from proxy.core.active import FailoverPolicy
-from proxy.core.breaker import BreakerState
-from proxy.core.damping import DampingPolicy
-from proxy.core.health import HealthPolicy, Probe
-from proxy.core.journal import Query
-from proxy.core.locality import LocalityPolicy
 from proxy.core.messages import AdminState, BackendCounts, BreakerNews, PoolNews, Report
-from proxy.core.model import Unavailable
-from proxy.core.outlier import EjectionPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.health import HealthPolicy, Probe
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.model import Unavailable
+from proxy.core.pools.outlier import EjectionPolicy
+from proxy.core.pools.word import BackendWord
 from proxy.core.settings import Address, BackendSettings, JournalSettings, PoolSettings, RouteSettings, Settings
-from proxy.core.word import BackendWord
+from proxy.core.telling.journal import Query
 from tests.controlplane.conftest import Make
 
 WALL = 1_700_000_000.0

@@ -7,9 +7,9 @@ import pytest
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import BackendRecord, BreakerView
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthPolicy, HealthState, Probe
 from proxy.core.messages import AdminState, BackendCounts, BackendState, BreakerNews, PoolNews
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthPolicy, HealthState, Probe
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.controlplane.conftest import Make
 

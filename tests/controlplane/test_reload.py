@@ -14,9 +14,9 @@ from proxy.controlplane.listeners.sockets import StartError
 from proxy.controlplane.reload import Fault, Json, Rejected
 from proxy.controlplane.signals import heed_signals
 from proxy.controlplane.supervisor import Supervisor
-from proxy.core.journal import Query
 from proxy.core.messages import Applied, Drain, Snapshot
 from proxy.core.settings import Address, BackendSettings, RouteSettings, Settings
+from proxy.core.telling.journal import Query
 from tests.controlplane.conftest import Api, Make, PlayedWorker, Stage
 
 FAULT = Fault("unknown key", "x.yaml", 3, 5, "pools.app.helth")

@@ -13,13 +13,13 @@ from proxy.controlplane.pools.sentences import (
     pool_sentence,
     state_of,
 )
-from proxy.core.active import FailoverPolicy
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, BackendCounts, PoolNews
-from proxy.core.model import Unavailable
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthPolicy, Probe
+from proxy.core.pools.model import Unavailable
+from proxy.core.pools.word import BackendWord
 from proxy.core.settings import Address, BackendSettings, PoolSettings
-from proxy.core.word import BackendWord
 from tests.controlplane.conftest import Make
 
 NOWHERE = Address("127.0.0.1", 9)

@@ -8,8 +8,8 @@ from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.admin.sheet import AT_A_TIME, Entry, Sheet, difference, draw, names
 from proxy.controlplane.admin.view import LAST_IN_LIST, View
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.health import Probe
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts
+from proxy.core.pools.health import Probe
 from proxy.core.settings import Address, PoolSettings
 from tests.controlplane.conftest import UNPROBED, Make
 

@@ -15,10 +15,10 @@ from proxy.controlplane.pools.governor import Refused
 from proxy.controlplane.pools.memory import Memory, recall, recalled
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.replacement.legacy import Legacy, bequeath, inherit
-from proxy.core.canary import AbortPolicy
-from proxy.core.health import Probe
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendCounts, Report
+from proxy.core.pools.health import Probe
 from proxy.core.portable import dump, load
+from proxy.core.requests.canary import AbortPolicy
 from proxy.core.settings import Address, BackendSettings, ListenerSettings, PoolSettings, RouteSettings, Settings
 from tests.controlplane.conftest import Make
 from tests.controlplane.test_recorder import Book

@@ -18,8 +18,8 @@ from proxy.cli.client import Caller, Endpoint, Unreachable
 from proxy.cli.status import status
 from proxy.cli.table import WIDTH
 from proxy.controlplane.pools import switching
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, BackendCounts, PoolNews
+from proxy.core.pools.health import HealthPolicy, Probe
 from proxy.core.settings import Address, AdminSettings, BackendSettings, IdempotencyPolicy, PoolSettings
 from proxy.ledger.upkeep import KeyCounts
 from tests.controlplane.conftest import Api, Make, OpenApi

@@ -9,7 +9,6 @@ import pytest
 
 from proxy.controlplane.signals import heed_signals
 from proxy.controlplane.supervisor import Supervisor
-from proxy.core.breaker import BreakerState
 from proxy.core.messages import (
     AdminState,
     BackendState,
@@ -20,6 +19,7 @@ from proxy.core.messages import (
     Snapshot,
     Started,
 )
+from proxy.core.pools.breaker import BreakerState
 from proxy.core.settings import Address, ListenerSettings
 from tests.controlplane.conftest import Make, Stage
 

@@ -14,9 +14,9 @@ from proxy.controlplane.pools.governor import Refused
 from proxy.controlplane.pools.memory import recall
 from proxy.controlplane.pools.records import PoolRecord
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.active import FailoverPolicy
-from proxy.core.health import HealthPolicy, Probe
 from proxy.core.messages import AdminState, Heard, Snapshot
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.health import HealthPolicy, Probe
 from proxy.core.settings import Address, BackendSettings, PoolSettings, Settings
 from tests.controlplane.conftest import Make, OpenApi, PlayedWorker, Stage
 

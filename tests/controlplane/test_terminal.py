@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli.status import status
-from proxy.core.health import HealthPolicy, Probe
+from proxy.core.pools.health import HealthPolicy, Probe
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.controlplane.conftest import Api, OpenApi
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.breaker import Breaker, BreakerPolicy, BreakerState, Verdict
+from proxy.core.pools.breaker import Breaker, BreakerPolicy, BreakerState, Verdict
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 GOOD, BAD, NEUTRAL = Verdict.GOOD, Verdict.BAD, Verdict.NEUTRAL

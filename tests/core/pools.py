@@ -6,15 +6,16 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from proxy.core.breaker import Verdict
-from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse
-from proxy.core.health import HealthState
-from proxy.core.http1 import RequestHead
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
-from proxy.core.retry import Outcome, Progress, RetryPolicy, answered
+from proxy.core.pools.breaker import Verdict
+from proxy.core.pools.health import HealthState
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import Attempt, Decision, Refuse
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.retry import Outcome, Progress, RetryPolicy, answered
 from proxy.core.settings import Address, BackendSettings, Limits, PoolSettings
+from proxy.core.wire.http1 import RequestHead
 from proxy.errors import ErrorKind
 
 NOWHERE = Address("192.0.2.1", 80)

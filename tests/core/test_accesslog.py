@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.accesslog import FLAGS, NAMES, Entry, Lines, Record, fault_of, flags_of, redact, result_of
-from proxy.core.http1 import RequestHead
-from proxy.core.retry import Outcome, answered
+from proxy.core.requests.retry import Outcome, answered
 from proxy.core.settings import AccessLogSettings, Limits
-from proxy.core.tracing import Trace
+from proxy.core.telling.accesslog import FLAGS, NAMES, Entry, Lines, Record, fault_of, flags_of, redact, result_of
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.tracing import Trace
 from proxy.errors import ErrorKind
 
 HEAD = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from proxy.core.active import (
+from proxy.core.pools.active import (
     FAILBACK,
     FAILOVER,
     ORDER,

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxy.core.active import ActivePassive, FailoverPolicy, Standing
 from proxy.core.messages import BackendState
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
+from proxy.core.pools.active import ActivePassive, FailoverPolicy, Standing
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
 from proxy.core.settings import BackendSettings
 from tests.core.pools import GET, NOWHERE, make_pool
 

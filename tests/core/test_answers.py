@@ -5,10 +5,10 @@ import json
 import h11
 import pytest
 
-from proxy.core.answers import ALLOW, bad_request, message, proxy_status, reason_phrase, refusal, static, too_many
-from proxy.core.dispatch import Refuse
-from proxy.core.http1 import RequestHead
+from proxy.core.requests.decisions import Refuse
 from proxy.core.settings import Redirect, StaticAnswer
+from proxy.core.wire.answers import ALLOW, bad_request, message, proxy_status, reason_phrase, refusal, static, too_many
+from proxy.core.wire.http1 import RequestHead
 from proxy.errors import ERRORS, ErrorKind, RequestError
 from tests.core.pools import GET, LIMITS, request
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.availability import (
+from proxy.core.telling.availability import (
     MINUTE,
     SPANS,
     Availability,

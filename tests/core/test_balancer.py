@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.balancer import ALGORITHMS, FAILURE_COST, Balancer, PeakEwma
-from proxy.core.http1 import RequestHead
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
+from proxy.core.pools.balancer import ALGORITHMS, FAILURE_COST, Balancer, PeakEwma
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
 from proxy.core.settings import HashOn
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import GET, make_pool, members, request
 
 TURNS = ["round_robin", "least_requests"]

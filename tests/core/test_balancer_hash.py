@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.balancer import ALGORITHMS, BOUND, hashed
-from proxy.core.http1 import RequestHead
 from proxy.core.messages import BackendState
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
+from proxy.core.pools.balancer import ALGORITHMS, BOUND, hashed
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
 from proxy.core.settings import HashOn
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import make_pool, members, request
 
 weights = st.lists(st.integers(1, 10), min_size=1, max_size=8)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from proxy.core.breaker import Breaker, BreakerPolicy
+from proxy.core.pools.breaker import Breaker, BreakerPolicy
 from tests.core.breakers import BAD, CLOSED, GOOD, HALF_OPEN, OPEN, POLICY, feed, tripped
 
 RATE_ONLY = BreakerPolicy(consecutive=1000)

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from proxy.core.breaker import Breaker, BreakerPolicy, BreakerState, Ticket, Transition, Verdict
+from proxy.core.pools.breaker import Breaker, BreakerPolicy, BreakerState, Ticket, Transition, Verdict
 
 POLICY = BreakerPolicy(
     consecutive=3,

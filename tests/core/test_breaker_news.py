@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.breaker import Breaker, BreakerPolicy, Ticket, Transition
+from proxy.core.pools.breaker import Breaker, BreakerPolicy, Ticket, Transition
 from tests.core.breakers import BAD, CLOSED, GOOD, HALF_OPEN, OPEN, POLICY, feed, tripped
 
 # What other workers say

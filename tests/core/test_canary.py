@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canary import AbortPolicy, Canary, Seen, chance, evidence
+from proxy.core.requests.canary import AbortPolicy, Canary, Seen, chance, evidence
 
 POLICY = AbortPolicy("canary", worse_by=0.05, min_requests=50, window=30.0)
 WELL = Seen(1000, 2)

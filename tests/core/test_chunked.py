@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
+from proxy.core.wire.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
 
 bodies = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
 near_misses = st.lists(

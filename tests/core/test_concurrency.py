@@ -4,7 +4,7 @@ from math import sqrt
 
 import pytest
 
-from proxy.core.concurrency import CALIBRATE_EVERY, LEAST_SAMPLES, START, Concurrency, ConcurrencyPolicy
+from proxy.core.limits.concurrency import CALIBRATE_EVERY, LEAST_SAMPLES, START, Concurrency, ConcurrencyPolicy
 
 
 def window(found: Concurrency, latency: float, ends: float, in_flight: int = 1000) -> None:

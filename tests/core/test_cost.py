@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.cost import KEPT_FOR, Cost, Course, Harm
+from proxy.core.telling.cost import KEPT_FOR, Cost, Course, Harm
 
 
 def course(*samples: tuple[float, int]) -> Course:

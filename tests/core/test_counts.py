@@ -1,8 +1,8 @@
-"""Promises of `proxy.core.counts`."""
+"""Promises of `proxy.core.pools.counts`."""
 
 import random
 
-from proxy.core.counts import DEPTH, PAGE, ROW_SIZE, SEED_SIZE, WIDTH, SharedCounts, used_rows
+from proxy.core.pools.counts import DEPTH, PAGE, ROW_SIZE, SEED_SIZE, WIDTH, SharedCounts, used_rows
 
 
 def workers(number: int) -> list[SharedCounts]:

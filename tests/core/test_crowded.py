@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.crowded`: where one Backend fails and the others are well, but full."""
+"""Promises of `proxy.core.limits.crowded`: where one Backend fails and the others are well, but full."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import random
 
 import pytest
 
-from proxy.core.counts import SIZE, SharedCounts, used_rows
-from proxy.core.crowded import has_full, with_room
-from proxy.core.dispatch import RELAY, Attempt, Dispatch, Refuse, Wait
-from proxy.core.http1 import RequestHead
-from proxy.core.pool import Pool
-from proxy.core.retry import Outcome
+from proxy.core.limits.crowded import has_full, with_room
+from proxy.core.pools.counts import SIZE, SharedCounts, used_rows
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import RELAY, Attempt, Refuse, Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.retry import Outcome
 from proxy.core.settings import HoldPolicy
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import GET, OK, POST, REFUSED, RESET, begin, make_pool, members
 
 

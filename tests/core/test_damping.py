@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.damping import Damping, DampingPolicy
+from proxy.core.pools.damping import Damping, DampingPolicy
 
 POLICY = DampingPolicy(penalty=1000, half_life=60, suppress=5000, reuse=1500, longest=600)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.core.decisions import RELAY, Attempt, Refuse, Relay, Wait
+from proxy.core.requests.decisions import RELAY, Attempt, Refuse, Relay, Wait
 from proxy.errors import ErrorKind
 from tests.core.pools import make_pool
 

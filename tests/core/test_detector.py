@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.detector import FORGIVEN_AFTER, NEW_NORMAL, PATIENCE, OutlierDetector, Sentence
-from proxy.core.outlier import OutlierPolicy
+from proxy.core.pools.detector import FORGIVEN_AFTER, NEW_NORMAL, PATIENCE, OutlierDetector, Sentence
+from proxy.core.pools.outlier import OutlierPolicy
 from tests.core.test_peers import counted
 
 POLICY = OutlierPolicy()

@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.core.breaker import BreakerState
-from proxy.core.dispatch import RELAY, Attempt, Dispatch, Refuse, Relay, Wait
-from proxy.core.http1 import RequestHead
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
-from proxy.core.retry import Outcome, RetryPolicy, answered
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import RELAY, Attempt, Refuse, Relay, Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.retry import Outcome, RetryPolicy, answered
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import (
     BROKEN_OFF,
     DOWN,

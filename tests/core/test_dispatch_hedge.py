@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from proxy.core.decisions import HEDGE_LOST
-from proxy.core.dispatch import RELAY, Attempt
-from proxy.core.hedging import HedgeAfter, HedgePolicy, HedgeResult
-from proxy.core.pool import Pool
-from proxy.core.retry import CLIENT_GONE, RetryPolicy
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import HEDGE_LOST, RELAY, Attempt
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy, HedgeResult
+from proxy.core.requests.retry import CLIENT_GONE, RetryPolicy
 from tests.core.pools import (
     MAINT,
     NO_BUDGET,

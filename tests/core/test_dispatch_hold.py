@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.dispatch import RELAY, Attempt, Refuse, Wait
-from proxy.core.http1 import RequestHead
+from proxy.core.limits.waiting import WaitingPolicy
 from proxy.core.messages import BackendState
-from proxy.core.pool import SCOUT_EVERY, Pool
-from proxy.core.retry import Outcome, RetryPolicy
+from proxy.core.pools.pool import SCOUT_EVERY, Pool
+from proxy.core.requests.decisions import RELAY, Attempt, Refuse, Wait
+from proxy.core.requests.retry import Outcome, RetryPolicy
 from proxy.core.settings import BackendSettings, HoldPolicy
-from proxy.core.waiting import WaitingPolicy
+from proxy.core.wire.http1 import RequestHead
 from proxy.errors import ErrorKind
 from tests.core.pools import (
     DOWN,

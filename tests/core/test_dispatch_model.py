@@ -8,17 +8,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from proxy.core.breaker import BreakerPolicy, BreakerState
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.decisions import HEDGE_LOST
-from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.health import HealthState
-from proxy.core.hedging import HedgeAfter, HedgePolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import Priority, WaitingPolicy
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.model import Backend
-from proxy.core.retry import Outcome, Progress, RetryPolicy, answered
+from proxy.core.pools.breaker import BreakerPolicy, BreakerState
+from proxy.core.pools.health import HealthState
+from proxy.core.pools.model import Backend
+from proxy.core.requests.decisions import HEDGE_LOST, Attempt, Decision, Refuse, Relay, Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
+from proxy.core.requests.retry import Outcome, Progress, RetryPolicy, answered
 from proxy.core.settings import BackendSettings, HoldPolicy
-from proxy.core.waiting import Priority, WaitingPolicy
 from proxy.errors import ErrorKind
 from tests.core.pools import GET, NOWHERE, POST, STALE, make_pool, request
 

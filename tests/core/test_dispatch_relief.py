@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.active import FailoverPolicy
-from proxy.core.dispatch import RELAY, Wait
-from proxy.core.http1 import RequestHead
 from proxy.core.messages import BackendState
-from proxy.core.pool import Pool
-from proxy.core.retry import Outcome
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import RELAY, Wait
+from proxy.core.requests.retry import Outcome
 from proxy.core.settings import BackendSettings
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import (
     GET,
     NOWHERE,

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.dispatch import RETRY_AFTER, Refuse
-from proxy.core.http1 import RequestHead
-from proxy.core.retry import Outcome, Progress
+from proxy.core.limits.waiting import WaitingPolicy
+from proxy.core.requests.decisions import RETRY_AFTER, Refuse
+from proxy.core.requests.retry import Outcome, Progress
 from proxy.core.settings import BackendSettings, HoldPolicy
-from proxy.core.waiting import WaitingPolicy
+from proxy.core.wire.http1 import RequestHead
 from proxy.errors import ErrorKind
 from tests.core.pools import (
     BROKEN_OFF,

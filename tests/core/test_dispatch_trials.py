@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.breaker import BreakerState
-from proxy.core.dispatch import RELAY
-from proxy.core.http1 import RequestHead
-from proxy.core.retry import Outcome, RetryPolicy, answered
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.requests.decisions import RELAY
+from proxy.core.requests.retry import Outcome, RetryPolicy, answered
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import (
     BROKEN_OFF,
     NO_BUDGET,

@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.explanation`: what would become of a request, found out dry."""
+"""Promises of `proxy.core.requests.explanation`: what would become of a request, found out dry."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.breaker import BreakerState
-from proxy.core.dispatch import Attempt, Refuse, Wait
-from proxy.core.explanation import EARLIER_SHOWN, Explanation, Known, World, dry_pool
+from proxy.core.limits.waiting import Priority
 from proxy.core.messages import BackendState
-from proxy.core.model import Unavailable
-from proxy.core.routing import Router
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.model import Unavailable
+from proxy.core.requests.decisions import Attempt, Refuse, Wait
+from proxy.core.requests.explanation import EARLIER_SHOWN, Explanation, Known, World, dry_pool
+from proxy.core.requests.routing import Router
+from proxy.core.requests.splitting import Split, is_passed_over
+from proxy.core.requests.sticky import Seal
 from proxy.core.settings import (
     Address,
     HashOn,
@@ -25,10 +28,7 @@ from proxy.core.settings import (
     StaticAnswer,
     StickyPolicy,
 )
-from proxy.core.splitting import Split, is_passed_over
-from proxy.core.sticky import Seal
 from proxy.core.tls import ClientAuth, ListenerTls
-from proxy.core.waiting import Priority
 from tests.core.pools import DOWN, DRAIN, MAINT, members
 
 APP = PoolSettings("app", members(3), balance="round_robin")

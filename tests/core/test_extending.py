@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from proxy.core import balancer
-from proxy.core.balancer import OWN, Hash
 from proxy.core.extending import BackendView, Ended, OwnBalancer, RequestView, own_condition, own_key
-from proxy.core.model import Backend
-from proxy.core.retry import Outcome
+from proxy.core.pools import balancer
+from proxy.core.pools.balancer import OWN, Hash
+from proxy.core.pools.model import Backend
+from proxy.core.requests.retry import Outcome
 from proxy.core.settings import HashOn, PoolSettings
 from tests.core.pools import OK, REFUSED, RESET, make_pool, members, request
 

@@ -1,10 +1,10 @@
-"""Promises of `proxy.core.fallback`: what may stand in for which failure, and for whom."""
+"""Promises of `proxy.core.requests.fallback`: what may stand in for which failure, and for whom."""
 
 from __future__ import annotations
 
 import pytest
 
-from proxy.core.fallback import may_be_stale, may_stand_in
+from proxy.core.requests.fallback import may_be_stale, may_stand_in
 
 
 @pytest.mark.parametrize(

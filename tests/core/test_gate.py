@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import random
 
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.counts import SEED_SIZE, WHOLE, SharedCounts, used_rows
-from proxy.core.dispatch import Dispatch
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import End, Priority, Waiter, WaitingPolicy
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.pool import Pool
+from proxy.core.pools.counts import SEED_SIZE, WHOLE, SharedCounts, used_rows
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.dispatch import Dispatch
 from proxy.core.settings import BackendSettings, HoldPolicy, PoolSettings
-from proxy.core.waiting import End, Priority, Waiter, WaitingPolicy
 from tests.core.pools import (
     DOWN,
     GET,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.gcra import SLOTS, TABLE_SIZE, RateTable
+from proxy.core.limits.gcra import SLOTS, TABLE_SIZE, RateTable
 from proxy.core.settings import RatePolicy
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.grammar import (
+from proxy.core.settings import Limits
+from proxy.core.wire.grammar import (
     FORWARDED,
     UNNAMEABLE,
     check_begun,
@@ -19,7 +20,6 @@ from proxy.core.grammar import (
     with_nominated,
     without_empty_lines,
 )
-from proxy.core.settings import Limits
 from proxy.errors import RequestError, ResponseError
 
 HEAD = b"GET / HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-b: 2\r\nx-a: 3\r\n\r\n"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from proxy.core.balancer import PeakEwma
-from proxy.core.group import grouped
+from proxy.core.pools.balancer import PeakEwma
+from proxy.core.pools.group import grouped
 from proxy.core.settings import BackendSettings
 from tests.core.pools import DOWN, NOWHERE, make_pool, tell, tiered
 

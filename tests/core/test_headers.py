@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.headers import (
+from proxy.core.wire.headers import (
     MOST_HOPS,
     NO_HOST,
     Forwarding,
@@ -10,7 +10,7 @@ from proxy.core.headers import (
     is_loop,
     upstream_head,
 )
-from proxy.core.http1 import RequestHead
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import LIMITS, OURS
 
 Field = tuple[bytes, bytes]

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.headers import (
+from proxy.core.wire.headers import (
     downstream_head,
     ends_with_connection,
     interim_head,
     is_chunked_for,
 )
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from tests.core.pools import LIMITS
 
 Field = tuple[bytes, bytes]

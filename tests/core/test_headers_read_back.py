@@ -6,12 +6,12 @@ import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.grammar import Body
-from proxy.core.headers import (
+from proxy.core.wire.grammar import Body
+from proxy.core.wire.headers import (
     Forwarding,
     upstream_head,
 )
-from proxy.core.http1 import RequestHead
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import LIMITS, OURS
 
 Field = tuple[bytes, bytes]

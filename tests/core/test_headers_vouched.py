@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.headers import Forwarding, forgeable, remove_forged, upstream_head
-from proxy.core.http1 import RequestHead
 from proxy.core.settings import Address, ListenerSettings
 from proxy.core.tls import ClientAuth, ListenerTls
+from proxy.core.wire.headers import Forwarding, forgeable, remove_forged, upstream_head
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import LIMITS
 
 

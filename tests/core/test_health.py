@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.health import PROBES_KEPT, Health, HealthPolicy, HealthState, Probe
+from proxy.core.pools.health import PROBES_KEPT, Health, HealthPolicy, HealthState, Probe
 
 POLICY = HealthPolicy(interval=2.0, fast_interval=0.5, down_interval=10.0, fall=3, rise=2, jitter=0.0)
 RNG = random.Random(0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.hedging import GROWTH, LEAST, HedgeAfter, HedgePolicy, HedgeResult, Hedging, hedging_for
+from proxy.core.requests.hedging import GROWTH, LEAST, HedgeAfter, HedgePolicy, HedgeResult, Hedging, hedging_for
 
 P95 = HedgePolicy(HedgeAfter(share=0.95), min_requests=20)
 

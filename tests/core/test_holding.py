@@ -4,9 +4,9 @@ from math import inf
 
 import pytest
 
-from proxy.core.holding import UNKNOWN_LENGTH, hold_for
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
+from proxy.core.requests.holding import UNKNOWN_LENGTH, hold_for
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from tests.core.pools import GET, LIMITS, POST, request
 
 MOST = 65536

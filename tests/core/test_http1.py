@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.grammar import Body, is_chosen_of
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import Limits
+from proxy.core.wire.grammar import Body, is_chosen_of
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.errors import ErrorKind, RequestError, ResponseError
 from tests.core.pools import LIMITS, request
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.grammar import Body
-from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import Limits
+from proxy.core.wire.grammar import Body
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.errors import ErrorKind, ResponseError
 from tests.core.pools import LIMITS
 

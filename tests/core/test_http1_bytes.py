@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.grammar import END_OF_HEAD, Body
-from proxy.core.headers import Forwarding, downstream_head, upstream_head
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
+from proxy.core.wire.grammar import END_OF_HEAD, Body
+from proxy.core.wire.headers import Forwarding, downstream_head, upstream_head
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.errors import RequestError, ResponseError
 from tests.core.pools import GET, LIMITS
 

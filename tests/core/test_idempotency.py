@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.idempotency`."""
+"""Promises of `proxy.core.writes.idempotency`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core import idempotency
-from proxy.core.dispatch import Refuse
-from proxy.core.idempotency import Entry, KeyState, Verdict, concerns, fingerprint, is_final, judge, key_id, read_key
+from proxy.core.requests.decisions import Refuse
 from proxy.core.settings import IdempotencyPolicy
+from proxy.core.writes import idempotency
+from proxy.core.writes.idempotency import (
+    Entry,
+    KeyState,
+    Verdict,
+    concerns,
+    fingerprint,
+    is_final,
+    judge,
+    key_id,
+    read_key,
+)
 from proxy.errors import ErrorKind
 
 POLICY = IdempotencyPolicy()

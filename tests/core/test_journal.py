@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.cost import Cost
-from proxy.core.journal import LEFT_OUT, LINE_MAX, TEXT_MAX, Entry, Kind, Query, Ring, keep, read_line
+from proxy.core.telling.cost import Cost
+from proxy.core.telling.journal import LEFT_OUT, LINE_MAX, TEXT_MAX, Entry, Kind, Query, Ring, keep, read_line
 
 OUT = Entry(Kind.BACKEND, "b0 of pool app is out.", "app", "b0", "up", "out", "connection refused", "health.fall")
 

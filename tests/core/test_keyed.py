@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.keyed`."""
+"""Promises of `proxy.core.writes.keyed`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.breaker import Verdict
-from proxy.core.dispatch import RELAY, Attempt, Decision, Refuse, Wait
-from proxy.core.health import HealthState
-from proxy.core.http1 import RequestHead
-from proxy.core.keyed import KeyedDispatch
+from proxy.core.limits.waiting import Priority
 from proxy.core.messages import BackendState
-from proxy.core.pool import Pool
-from proxy.core.retry import Outcome, RetryPolicy, answered
+from proxy.core.pools.breaker import Verdict
+from proxy.core.pools.health import HealthState
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import RELAY, Attempt, Decision, Refuse, Wait
+from proxy.core.requests.retry import Outcome, RetryPolicy, answered
 from proxy.core.settings import IdempotencyPolicy
-from proxy.core.waiting import Priority
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.writes.keyed import KeyedDispatch
 from tests.core.pools import (
     BROKEN_HEAD,
     BROKEN_OFF,

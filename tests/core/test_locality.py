@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.locality import LocalityPolicy
-from proxy.core.pool import Pool
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.pool import Pool
 from proxy.core.settings import BackendSettings
 from tests.core.pools import DOWN, NOWHERE, make_pool, picked, tell
 

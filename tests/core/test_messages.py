@@ -5,8 +5,6 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState
 from proxy.core.messages import (
     AdminState,
     Applied,
@@ -24,6 +22,8 @@ from proxy.core.messages import (
     Started,
     encode,
 )
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState
 from proxy.core.settings import RouteSettings
 
 names = st.text(max_size=20)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.breaker import BreakerPolicy, BreakerState
-from proxy.core.health import HealthState
 from proxy.core.messages import DURATION_BUCKETS, AdminState, BackendState
-from proxy.core.model import Backend, Unavailable
+from proxy.core.pools.breaker import BreakerPolicy, BreakerState
+from proxy.core.pools.health import HealthState
+from proxy.core.pools.model import Backend, Unavailable
+from proxy.core.pools.warmup import WarmupPolicy
 from proxy.core.settings import BackendSettings
-from proxy.core.warmup import WarmupPolicy
 from tests.core.pools import NOWHERE, trip
 
 SETTINGS = BackendSettings("b0", NOWHERE, weight=2)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from proxy.core.naming import names_of
 from proxy.core.settings import Address, BackendSettings, ListenerSettings, PoolSettings, Settings
+from proxy.core.telling.naming import names_of
 
 SETTINGS = Settings(
     listeners=(ListenerSettings("web", Address("127.0.0.1", 80)),),

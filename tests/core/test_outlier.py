@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.outlier import EjectionPolicy
+from proxy.core.pools.outlier import EjectionPolicy
 
 totals = st.integers(2, 200)
 parts = st.floats(0, 1)

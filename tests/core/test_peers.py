@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.messages import DURATION_BUCKETS
-from proxy.core.peers import Seen, Totals, quantile, worse_than_peers
+from proxy.core.pools.peers import Seen, Totals, quantile, worse_than_peers
 
 MARGIN, FACTOR = 0.1, 3.0
 

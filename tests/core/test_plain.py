@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.grammar import END_OF_HEAD
-from proxy.core.headers import Forwarding, Rewrite, downstream_head, upstream_head
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST
+from proxy.core.wire.grammar import END_OF_HEAD
+from proxy.core.wire.headers import Forwarding, Rewrite, downstream_head, upstream_head
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
+from proxy.core.wire.plain import MOST_FIELDS, PLAIN_ANSWER, PLAIN_REQUEST
 from proxy.errors import RequestError, ResponseError
 from tests.core.pools import LIMITS
 
@@ -110,8 +110,8 @@ def test_a_plain_answer_is_read_as_the_long_way_reads_it(data: bytes, to_head: b
 @pytest.fixture
 def no_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """To read a head by llhttp is a mistake."""
-    monkeypatch.setattr("proxy.core.http1.httptools", None)
-    monkeypatch.setattr("proxy.core.http1_answers.httptools", None)
+    monkeypatch.setattr("proxy.core.wire.http1.httptools", None)
+    monkeypatch.setattr("proxy.core.wire.http1_answers.httptools", None)
 
 
 def ways(data: bytes) -> list[RequestHead]:

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from proxy.core.breaker import BreakerPolicy, BreakerState, Transition
-from proxy.core.health import HealthState
 from proxy.core.messages import BackendState
-from proxy.core.outlier import EjectionPolicy
-from proxy.core.pool import Pool
+from proxy.core.pools.breaker import BreakerPolicy, BreakerState, Transition
+from proxy.core.pools.health import HealthState
+from proxy.core.pools.outlier import EjectionPolicy
+from proxy.core.pools.pool import Pool
 from proxy.core.settings import PoolSettings
 from tests.core.pools import (
     DOWN,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.pool import SCOUT_EVERY
+from proxy.core.pools.pool import SCOUT_EVERY
 from tests.core.pools import DOWN, MAINT, make_pool, picked, tell, trip
 
 UP = BackendState()

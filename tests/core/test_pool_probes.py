@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from proxy.core.breaker import BreakerState
+from proxy.core.pools.breaker import BreakerState
 from tests.core.pools import GET, make_pool, trip
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.messages import BackendState
-from proxy.core.model import Unavailable
-from proxy.core.outlier import EjectionPolicy
-from proxy.core.pool import Pool
-from proxy.core.warmup import WarmupPolicy
+from proxy.core.pools.model import Unavailable
+from proxy.core.pools.outlier import EjectionPolicy
+from proxy.core.pools.pool import Pool
+from proxy.core.pools.warmup import WarmupPolicy
 from tests.core.pools import DOWN, close, make_pool, members, picked, tell, trip
 
 SLOW = WarmupPolicy(20.0)

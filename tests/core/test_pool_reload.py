@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.breaker import BreakerPolicy, BreakerState, Transition
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
-from proxy.core.retry import RetryPolicy
+from proxy.core.pools.breaker import BreakerPolicy, BreakerState, Transition
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from tests.core.pools import DRAIN, NOWHERE, OK, RESET, begin, make_pool, members, picked, tell, trip
 

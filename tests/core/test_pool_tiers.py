@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from proxy.core.model import Unavailable
+from proxy.core.pools.model import Unavailable
 from proxy.core.settings import BackendSettings
 from tests.core.pools import DOWN, GET, NOWHERE, make_pool, picked, tell, tiered
 

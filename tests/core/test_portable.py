@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.breaker import BreakerState
 from proxy.core.messages import BackendCounts, PoolCounts, Report
+from proxy.core.pools.breaker import BreakerState
 from proxy.core.portable import dump, load
 
 NAMES = st.text(max_size=5)

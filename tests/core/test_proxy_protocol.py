@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.proxy_protocol`."""
+"""Promises of `proxy.core.wire.proxy_protocol`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.proxy_protocol import (
+from proxy.core.wire.proxy_protocol import (
     MOST_V1,
     MOST_V2,
     SIGNATURE,

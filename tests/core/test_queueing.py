@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.queueing`."""
+"""Promises of `proxy.core.writes.queueing`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.idempotency import Kept
-from proxy.core.queueing import (
+from proxy.core.wire.http1_answers import ResponseHead
+from proxy.core.writes.idempotency import Kept
+from proxy.core.writes.queueing import (
     CHECKED,
     LONGEST_WAIT,
     Queued,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.breaker import Verdict
-from proxy.core.retry import CONDITIONS, Outcome, Progress, RetryBudget, RetryPolicy, answered
+from proxy.core.pools.breaker import Verdict
+from proxy.core.requests.retry import CONDITIONS, Outcome, Progress, RetryBudget, RetryPolicy, answered
 from proxy.errors import ERRORS, ErrorKind, Fault
 from tests.core.pools import BROKEN_HEAD, BROKEN_OFF, PARTLY_RESET, REFUSED, RESET, STALE, TIMED_OUT, UNREACHED
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.http1 import RequestHead
-from proxy.core.routing import Router, hostname, last_hop, mismatch
+from proxy.core.requests.routing import Router, hostname, last_hop, mismatch
 from proxy.core.settings import Match, RouteSettings, StaticAnswer, StickyPolicy
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import LIMITS
 
 HOSTS = ["", "a.example", "b.a.example", "*.a.example", "*.example"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.retry import RetryPolicy
-from proxy.core.splitting import OUT_OF_REACH, Split, is_passed_over
+from proxy.core.requests.retry import RetryPolicy
+from proxy.core.requests.splitting import OUT_OF_REACH, Split, is_passed_over
 from tests.core.pools import DOWN, OK, UNREACHED, begin, close, make_pool, serve, tell, trip
 
 SEEDS = range(4000)

@@ -1,4 +1,4 @@
-"""Promises of `proxy.core.stale`: whose answers are kept, for how long, in how much memory, and who gets them."""
+"""Promises of `proxy.core.requests.stale`: whose answers are kept, for how long, in how much memory, and who gets them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.fallback import StalePolicy
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.stale import MOST_VARIANTS, OVERHEAD, LastGood, as_kept
+from proxy.core.requests.fallback import StalePolicy
+from proxy.core.requests.stale import MOST_VARIANTS, OVERHEAD, LastGood, as_kept
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from tests.core.pools import LIMITS, request
 
 HTTP = b"http"

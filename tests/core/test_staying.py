@@ -4,16 +4,17 @@ import random
 
 import pytest
 
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.dispatch import Dispatch, Wait
-from proxy.core.keyed import KeyedDispatch
-from proxy.core.locality import LocalityPolicy
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.model import Backend
-from proxy.core.outlier import EjectionPolicy
-from proxy.core.pool import Pool
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.model import Backend
+from proxy.core.pools.outlier import EjectionPolicy
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.staying import stays
 from proxy.core.settings import BackendSettings, HoldPolicy, IdempotencyPolicy
-from proxy.core.staying import stays
+from proxy.core.writes.keyed import KeyedDispatch
 from tests.core.pools import (
     DOWN,
     DRAIN,

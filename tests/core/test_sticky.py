@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.headers import Forwarding, upstream_head
-from proxy.core.http1 import RequestHead
+from proxy.core.requests.sticky import Bond, Seal, Stickiness, take_cookies
 from proxy.core.settings import StickyPolicy
-from proxy.core.sticky import Bond, Seal, Stickiness, take_cookies
+from proxy.core.wire.headers import Forwarding, upstream_head
+from proxy.core.wire.http1 import RequestHead
 from tests.core.pools import LIMITS, request
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32

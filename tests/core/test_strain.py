@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.hedging import HedgeAfter, HedgePolicy, HedgeResult
+from proxy.core.limits.concurrency import ConcurrencyPolicy
 from proxy.core.messages import StrainCounts
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy, HedgeResult
 from tests.core.pools import OK, begin, make_pool, members
 
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.locality import LocalityPolicy
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.tiers import Place, place_of, shares, spread
 from proxy.core.settings import BackendSettings, PoolSettings
-from proxy.core.tiers import Place, place_of, shares, spread
 from tests.core.pools import NOWHERE
 
 HERE = LocalityPolicy(spill_below=0.7)

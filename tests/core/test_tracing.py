@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.tracing import begin_trace, new_span, parse, trace_id_of, with_trace
+from proxy.core.wire.tracing import begin_trace, new_span, parse, trace_id_of, with_trace
 
 TRACE, PARENT, SPAN = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7"
 VALUE = b"00-%b-%b-01" % (TRACE, PARENT)

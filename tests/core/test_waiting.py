@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.waiting import End, Line, Priority, Waiter, WaitingPolicy
+from proxy.core.limits.waiting import End, Line, Priority, Waiter, WaitingPolicy
 
 
 def line(**policy: object) -> Line:

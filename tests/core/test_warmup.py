@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.warmup import LEAST, STEPS, WarmupPolicy
+from proxy.core.pools.warmup import LEAST, STEPS, WarmupPolicy
 
 SLOW = WarmupPolicy(20.0)
 ages = st.floats(0, 1e6)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.word import STATES, BackendWord, read_word
+from proxy.core.pools.word import STATES, BackendWord, read_word
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from proxy.core.breaker import BreakerPolicy
 from proxy.core.messages import Snapshot
-from proxy.core.retry import RetryPolicy
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import (
     Address,
     BackendSettings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.messages import BackendCounts, PoolCounts
-from proxy.core.pool import Pool
+from proxy.core.pools.pool import Pool
 from proxy.core.settings import Address, BackendSettings, PoolSettings
 from proxy.dataplane.backends.idle import IdleConnections
 from proxy.dataplane.backends.upstream import Upstream

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.proxy_protocol import SIGNATURE, Origin
 from proxy.core.settings import Address, ListenerSettings
+from proxy.core.wire.proxy_protocol import SIGNATURE, Origin
 from proxy.dataplane.clients.door import AT_ONCE, Door
 
 PLAIN = ListenerSettings("web", Address("127.0.0.1", 0))

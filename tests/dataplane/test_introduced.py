@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.proxy_protocol import Origin
 from proxy.core.settings import Address, Limits
+from proxy.core.wire.proxy_protocol import Origin
 from proxy.dataplane.backends.idle import IdleConnections
 from proxy.dataplane.backends.introduced import Introductions
 from proxy.dialling import dial

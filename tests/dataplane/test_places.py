@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.counts import PAGE, ROW_SIZE, SharedCounts, used_rows
+from proxy.core.pools.counts import PAGE, ROW_SIZE, SharedCounts, used_rows
 from proxy.core.settings import Address, ListenerSettings
 from proxy.dataplane.clients.places import RECOUNT, Descriptors, Places
 

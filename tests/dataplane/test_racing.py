@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import BackendState
-from proxy.core.retry import CONDITIONS, Outcome, RetryPolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
+from proxy.core.requests.retry import CONDITIONS, Outcome, RetryPolicy
 from proxy.core.settings import AccessLogSettings, HoldPolicy, Timeouts
-from proxy.core.tracing import TracingPolicy
+from proxy.core.wire.tracing import TracingPolicy
 from proxy.dataplane.accesslog import follow_log
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.clients.downstream import Downstream

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.core.accesslog import Entry
-from proxy.core.retry import RetryPolicy
-from proxy.core.tracing import TracingPolicy, parse
+from proxy.core.requests.retry import RetryPolicy
+from proxy.core.telling.accesslog import Entry
+from proxy.core.wire.tracing import TracingPolicy, parse
 from proxy.dataplane.recording import Recorder, recorder_of
 from tests.dataplane.plane import Plane, Wire
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import cast
 
 from proxy.core.messages import RoutePart
-from proxy.core.pool import Pool
-from proxy.core.routing import Router
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.routing import Router
 from proxy.core.settings import Address, BackendSettings, Limits, Match, PoolSettings, RouteSettings, Settings
 from proxy.dataplane.backends.idle import IdleConnections
 from proxy.dataplane.backends.upstream import Upstream

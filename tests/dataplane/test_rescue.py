@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.fallback import Fallback, FixedAnswer, StalePolicy
 from proxy.core.messages import BackendState, Snapshot
+from proxy.core.requests.fallback import Fallback, FixedAnswer, StalePolicy
 from proxy.core.settings import BackendSettings, HoldPolicy, PoolSettings, RouteSettings, Settings, Timeouts
 from proxy.dataplane.backends.upstream import Upstream
 from tests.core.pools import DOWN

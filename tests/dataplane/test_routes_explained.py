@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.explanation import find_route
-from proxy.core.headers import forgeable
-from proxy.core.http1 import RequestHead
-from proxy.core.routing import Route, Router
+from proxy.core.requests.explanation import find_route
+from proxy.core.requests.routing import Route, Router
 from proxy.core.settings import Address, ListenerSettings, Match, PoolSettings, RouteSettings, Settings
 from proxy.core.tls import ClientAuth, ListenerTls
+from proxy.core.wire.headers import forgeable
+from proxy.core.wire.http1 import RequestHead
 from proxy.dataplane.worker import Worker
 from proxy.errors import RequestError
 from tests.dataplane.plane import Turns

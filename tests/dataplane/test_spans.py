@@ -9,10 +9,10 @@ from queue import SimpleQueue
 
 import pytest
 
-from proxy.core.accesslog import Entry, Record
-from proxy.core.http1 import RequestHead
 from proxy.core.settings import Limits
-from proxy.core.tracing import Trace, TracingPolicy
+from proxy.core.telling.accesslog import Entry, Record
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.tracing import Trace, TracingPolicy
 from proxy.dataplane import spans as spans_module
 from proxy.dataplane.otlp import OtlpExporter
 from proxy.dataplane.spans import SpanExport, follow_spans

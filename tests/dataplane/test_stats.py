@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from proxy.core.messages import DURATION_BUCKETS
-from proxy.core.naming import Names
+from proxy.core.telling.naming import Names
 from proxy.dataplane.stats import Stats
 
 

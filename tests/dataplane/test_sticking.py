@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.hedging import HedgeAfter, HedgePolicy
 from proxy.core.messages import AdminState, BackendState, Snapshot
-from proxy.core.retry import RetryPolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import BackendSettings, HashOn, HoldPolicy, PoolSettings, RouteSettings, Settings, StickyPolicy
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.clients.downstream import Downstream

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from proxy.core.concurrency import ConcurrencyPolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import WaitingPolicy
 from proxy.core.settings import Timeouts
-from proxy.core.waiting import WaitingPolicy
 from tests.dataplane.plane import Plane, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from proxy.core.http1 import RequestHead
-from proxy.core.retry import RetryPolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import Limits
+from proxy.core.wire.http1 import RequestHead
 from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.exchanges.upload import Upload
 from tests.dataplane.plane import Plane, Wire

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.core.retry import RetryPolicy
+from proxy.core.requests.retry import RetryPolicy
 from tests.dataplane.plane import Plane, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-import proxy.core.chunked
-import proxy.core.http1
-import proxy.core.http1_answers
-from proxy.core.grammar import CHUNKED, COUNTED, Body
-from proxy.core.http1_answers import ResponseHead
+import proxy.core.wire.chunked
+import proxy.core.wire.http1
+import proxy.core.wire.http1_answers
+from proxy.core.wire.grammar import CHUNKED, COUNTED, Body
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.exchanges.upload import Upload
@@ -58,18 +58,22 @@ def forgetful_feed(self: Upload, data: bytes, feed: Callable[[Upload, bytes], by
 
 
 PLANTED = [
-    pytest.param(REQUESTS, proxy.core.http1, "check_coding", lambda value, minor: None, id="any coding is chunked"),
-    pytest.param(REQUESTS, proxy.core.http1, "content_length", lenient_length, id="a length may be signed"),
-    pytest.param(REQUESTS, proxy.core.http1, "is_host", lambda value: True, id="any Host will do"),
-    pytest.param(REQUESTS, proxy.core.http1, "nominated", lambda options: options, id="Connection strips anything"),
+    pytest.param(
+        REQUESTS, proxy.core.wire.http1, "check_coding", lambda value, minor: None, id="any coding is chunked"
+    ),
+    pytest.param(REQUESTS, proxy.core.wire.http1, "content_length", lenient_length, id="a length may be signed"),
+    pytest.param(REQUESTS, proxy.core.wire.http1, "is_host", lambda value: True, id="any Host will do"),
+    pytest.param(
+        REQUESTS, proxy.core.wire.http1, "nominated", lambda options: options, id="Connection strips anything"
+    ),
     pytest.param(
         REQUESTS,
-        proxy.core.chunked,
+        proxy.core.wire.chunked,
         "_SIZE_LINE",
         re.compile(rb"\s*([0-9A-Fa-f]{1,16})[^\n]*\Z"),
         id="a chunk's size may be followed by anything",
     ),
-    pytest.param(REQUESTS, proxy.core.chunked, "_FORBIDDEN_TRAILERS", frozenset(), id="a trailer may frame"),
+    pytest.param(REQUESTS, proxy.core.wire.chunked, "_FORBIDDEN_TRAILERS", frozenset(), id="a trailer may frame"),
     pytest.param(REQUESTS, Upload, "feed", forgetful_feed, id="what follows a body is lost"),
     pytest.param(ANSWERS, ResponseHead, "_framing", lenient_framing, id="an answer may have both lengths"),
     pytest.param(
@@ -78,7 +82,7 @@ PLANTED = [
     pytest.param(ANSWERS, ResponseHead, "_heed_connection", lambda *_: None, id="a backend's close is ignored"),
     pytest.param(ANSWERS, Downstream, "reset", Downstream.close, id="a break shows as an end"),
     pytest.param(
-        ANSWERS, proxy.core.http1_answers, "nominated", lambda options: options, id="Connection strips anything"
+        ANSWERS, proxy.core.wire.http1_answers, "nominated", lambda options: options, id="Connection strips anything"
     ),
 ]
 

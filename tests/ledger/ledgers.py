@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.core.idempotency import Entry, Kept
+from proxy.core.writes.idempotency import Entry, Kept
 from proxy.ledger.sqlite import SqliteStore
 from proxy.ledger.store import Claim
 

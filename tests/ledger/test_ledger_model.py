@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from proxy.core.idempotency import Entry, Kept, KeyState, Verdict, judge
 from proxy.core.settings import IdempotencyPolicy
+from proxy.core.writes.idempotency import Entry, Kept, KeyState, Verdict, judge
 from proxy.ledger.store import StoreFullError
 from tests.ledger.ledgers import Ledger, claim, open_store
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.idempotency import Kept, KeyState
-from proxy.core.queueing import Parcel, Queued, QueuedState
 from proxy.core.settings import QueuePolicy
+from proxy.core.writes.idempotency import Kept, KeyState
+from proxy.core.writes.queueing import Parcel, Queued, QueuedState
 from proxy.ledger.queue import Due, Queue
 from proxy.ledger.schema import FILE
 from proxy.ledger.store import StoreFullError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.idempotency import Entry, Kept, KeyState
+from proxy.core.writes.idempotency import Entry, Kept, KeyState
 from proxy.ledger import batch, sqlite
 from proxy.ledger.schema import FILE, open_ledger
 from proxy.ledger.store import StoreBusyError, StoreError, StoreFullError

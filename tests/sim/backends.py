@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from proxy.core.retry import Outcome, answered
+from proxy.core.requests.retry import Outcome, answered
 from tests.core.pools import BROKEN_OFF, OK, REFUSED, RESET, TIMED_OUT, UNAVAILABLE, UNREACHED
 
 NEVER = float("inf")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from proxy.core.active import FailoverPolicy
-from proxy.core.damping import DampingPolicy
-from proxy.core.hedging import HedgeAfter, HedgePolicy
-from proxy.core.locality import LocalityPolicy
 from proxy.core.messages import AdminState
-from proxy.core.outlier import OutlierPolicy
-from proxy.core.warmup import WarmupPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.locality import LocalityPolicy
+from proxy.core.pools.outlier import OutlierPolicy
+from proxy.core.pools.warmup import WarmupPolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
 from tests.sim.backends import Mode
 from tests.sim.simulation import Simulation
 

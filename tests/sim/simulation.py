@@ -11,10 +11,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.fallback import StalePolicy
-from proxy.core.health import HealthPolicy
 from proxy.core.messages import AdminState
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.requests.fallback import StalePolicy
 from proxy.core.settings import Address, BackendSettings, ListenerSettings, PoolSettings, Settings, Timeouts
 from tests.core.pools import request as head
 from tests.sim.backends import Mode, ScriptedBackend

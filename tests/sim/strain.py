@@ -12,12 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
-from proxy.core.decisions import HEDGE_LOST
-from proxy.core.dispatch import Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.hedging import HedgeResult
-from proxy.core.pool import Pool
+from proxy.core.limits.waiting import Priority
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import HEDGE_LOST, Attempt, Decision, Refuse, Relay, Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.hedging import HedgeResult
 from proxy.core.settings import PoolSettings
-from proxy.core.waiting import Priority
 from tests.core.pools import GET, OK, members
 from tests.sim.timeline import Timeline
 

@@ -13,9 +13,9 @@ from proxy.controlplane.pools.governor import Refused
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.rounds import LOOK
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState, BackendState, BreakerNews, Report, Snapshot
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState, Probe
 from proxy.core.settings import Settings
 from tests.sim.backends import ScriptedBackend
 from tests.sim.timeline import Timeline

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from proxy.core.model import Unavailable
+from proxy.core.pools.model import Unavailable
 from tests.sim.campaign import play
 
 SCENARIOS = int(os.environ.get("SCENARIOS", "200"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.core.health import HealthPolicy
-from proxy.core.outlier import OutlierPolicy
+from proxy.core.pools.health import HealthPolicy
+from proxy.core.pools.outlier import OutlierPolicy
 from proxy.core.settings import Timeouts
 from tests.sim.backends import Mode
 from tests.sim.simulation import Simulation

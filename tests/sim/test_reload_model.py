@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.dispatch import Attempt, Dispatch, Relay
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import Attempt, Relay
+from proxy.core.requests.dispatch import Dispatch
 from proxy.core.settings import Address, BackendSettings, PoolSettings, Settings
 from proxy.dataplane.departed import Departed, Homes
 from proxy.dataplane.reload import follow

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from proxy.core.concurrency import ConcurrencyPolicy
-from proxy.core.hedging import HedgeAfter, HedgePolicy
-from proxy.core.waiting import Priority, WaitingPolicy
+from proxy.core.limits.concurrency import ConcurrencyPolicy
+from proxy.core.limits.waiting import Priority, WaitingPolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
 from tests.sim.strain import Strained
 
 CAPACITY = 1000.0

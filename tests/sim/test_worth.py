@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from proxy.core.active import FailoverPolicy
-from proxy.core.breaker import BreakerPolicy
-from proxy.core.damping import DampingPolicy
-from proxy.core.fallback import StalePolicy
-from proxy.core.hedging import HedgeAfter, HedgePolicy
-from proxy.core.outlier import OutlierPolicy
-from proxy.core.retry import RetryPolicy
+from proxy.core.pools.active import FailoverPolicy
+from proxy.core.pools.breaker import BreakerPolicy
+from proxy.core.pools.damping import DampingPolicy
+from proxy.core.pools.outlier import OutlierPolicy
+from proxy.core.pools.warmup import WarmupPolicy
+from proxy.core.requests.fallback import StalePolicy
+from proxy.core.requests.hedging import HedgeAfter, HedgePolicy
+from proxy.core.requests.retry import RetryPolicy
 from proxy.core.settings import HoldPolicy
-from proxy.core.warmup import WarmupPolicy
 from tests.sim.backends import Mode
 from tests.sim.simulation import Simulation
 

@@ -9,17 +9,18 @@ from functools import partial
 from itertools import count
 from typing import cast
 
-from proxy.core.breaker import GOOD, BreakerState, Transition
-from proxy.core.dispatch import HEDGE_LOST, Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.fallback import StalePolicy, may_be_stale
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
 from proxy.core.messages import BackendState, BreakerNews, Report
-from proxy.core.model import Backend
-from proxy.core.pool import Pool
-from proxy.core.retry import Outcome
+from proxy.core.pools.breaker import GOOD, BreakerState, Transition
+from proxy.core.pools.model import Backend
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import HEDGE_LOST, Attempt, Decision, Refuse, Relay, Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.fallback import StalePolicy, may_be_stale
+from proxy.core.requests.retry import Outcome
+from proxy.core.requests.stale import LastGood
 from proxy.core.settings import Limits, PoolSettings
-from proxy.core.stale import LastGood
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.dataplane.unanswered import LONGEST
 from tests.core.pools import BROKEN_OFF, STALE
 from tests.sim.backends import ScriptedBackend

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from proxy.controlplane.admin.schemas import Note
 from proxy.controlplane.admin.split_documents import CutDocument
 from proxy.controlplane.pools.sentences import PoolState
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState
-from proxy.core.journal import Kind
 from proxy.core.messages import AdminState
-from proxy.core.model import Unavailable
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState
+from proxy.core.pools.model import Unavailable
+from proxy.core.telling.journal import Kind
 
 Json = dict[str, Any]
 Date = Annotated[str, Note(format="date-time")]

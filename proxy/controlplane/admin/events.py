@@ -20,7 +20,7 @@ from proxy.controlplane.admin.operations import Answer, Control, Operation, Para
 from proxy.controlplane.admin.pools import own_state, pools_document
 from proxy.controlplane.admin.problems import Problem, sealed
 from proxy.controlplane.admin.view import View
-from proxy.core.journal import Kept, Query
+from proxy.core.telling.journal import Kept, Query
 from proxy.logs import say
 
 log = logging.getLogger(__name__)

@@ -29,10 +29,10 @@ from proxy.controlplane.admin.redaction import shown
 from proxy.controlplane.admin.view import View
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.sentences import pool_sentence, state_of
-from proxy.core.decisions import OVERLOADED, Attempt, Refuse, Wait
-from proxy.core.explanation import LEARNING, Choice, Explanation, Known, World
-from proxy.core.retry import IDEMPOTENT
-from proxy.core.routing import Router
+from proxy.core.requests.decisions import OVERLOADED, Attempt, Refuse, Wait
+from proxy.core.requests.explanation import LEARNING, Choice, Explanation, Known, World
+from proxy.core.requests.retry import IDEMPOTENT
+from proxy.core.requests.routing import Router
 from proxy.core.settings import PoolSettings, Redirect, RouteSettings, StatusOfWrites
 
 NAMES_SHOWN = 4

@@ -12,7 +12,7 @@ from proxy.controlplane.admin.documents import JournalDocument
 from proxy.controlplane.admin.operations import Answer, Operation, Parameter, problem
 from proxy.controlplane.admin.problems import Problem
 from proxy.controlplane.journal.journal import Journal
-from proxy.core.journal import Kind, Query
+from proxy.core.telling.journal import Kind, Query
 
 LIMIT_MAX = 1000
 """Entries in one answer."""

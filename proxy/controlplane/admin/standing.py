@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from proxy.controlplane.admin.exposition import Family, Row
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.sentences import PoolState, state_of
-from proxy.core.breaker import BreakerState
-from proxy.core.model import Unavailable
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.model import Unavailable
 
 BACKEND = ("pool", "backend")
 POOL = ("pool",)

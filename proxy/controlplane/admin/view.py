@@ -27,10 +27,10 @@ from proxy.controlplane.pools.sentences import (
     state_of,
 )
 from proxy.controlplane.pools.tally import PoolTotals, quantile
-from proxy.core.active import Pending
-from proxy.core.breaker import BreakerState
-from proxy.core.health import PROBES_KEPT, Probe
-from proxy.core.model import Unavailable
+from proxy.core.pools.active import Pending
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import PROBES_KEPT, Probe
+from proxy.core.pools.model import Unavailable
 from proxy.ledger.upkeep import KeyCounts
 
 LAST_IN_LIST = 5

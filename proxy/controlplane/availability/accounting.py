@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from proxy.controlplane.pools.tally import forget_oldest
-from proxy.core.availability import MINUTE, SPANS, Availability, Counts, History, counted, read_history
 from proxy.core.messages import Report
 from proxy.core.settings import PoolSettings, RouteSettings, Settings
+from proxy.core.telling.availability import MINUTE, SPANS, Availability, Counts, History, counted, read_history
 
 Json = dict[str, Any]
 Key = tuple[str, str]

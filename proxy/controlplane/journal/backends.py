@@ -11,10 +11,10 @@ from typing import Any
 from proxy.controlplane.admin.dates import Dates
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import BackendRecord
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState, Probe
-from proxy.core.journal import BACKEND, PERSON, RULE, Entry, Kind
-from proxy.core.model import BY_TRAFFIC, Unavailable
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState, Probe
+from proxy.core.pools.model import BY_TRAFFIC, Unavailable
+from proxy.core.telling.journal import BACKEND, PERSON, RULE, Entry, Kind
 
 Json = dict[str, Any]
 Teller = Callable[[Change, BackendRecord, Dates], Entry]

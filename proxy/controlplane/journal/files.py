@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.core.journal import Kept, read_line
+from proxy.core.telling.journal import Kept, read_line
 
 CURRENT, OLDER = "journal.jsonl", "journal.1.jsonl"
 MODE = 0o640

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from proxy.controlplane.aside import aside
 from proxy.controlplane.journal.files import Files
-from proxy.core.journal import Entry, Json, Kept, Query, Ring, read_line
 from proxy.core.settings import JournalSettings
+from proxy.core.telling.journal import Entry, Json, Kept, Query, Ring, read_line
 from proxy.logs import say
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import PoolRecord
 from proxy.controlplane.pools.sentences import NOT_OUT, PoolState, out_of, state_of
 from proxy.controlplane.pools.splits import BY_HAND, CUT_OFF
-from proxy.core.journal import PERSON, RULE, Entry, Kind
-from proxy.core.model import Unavailable
+from proxy.core.pools.model import Unavailable
+from proxy.core.pools.tiers import Place, place_of
 from proxy.core.settings import PoolSettings
-from proxy.core.tiers import Place, place_of
+from proxy.core.telling.journal import PERSON, RULE, Entry, Kind
 
 FULL = frozenset({Unavailable.FULL})
 UNTRIED = frozenset({Unavailable.DRAIN, Unavailable.MAINT, Unavailable.STANDBY})

@@ -9,8 +9,8 @@ from typing import Any
 from proxy import __version__
 from proxy.controlplane.difference import Difference
 from proxy.controlplane.probing.expiry import Place, date
-from proxy.core.journal import RULE, SIGNAL, Entry, Kind
 from proxy.core.settings import Settings
+from proxy.core.telling.journal import RULE, SIGNAL, Entry, Kind
 
 FAULTS_SHOWN = 10
 NAMES_SHOWN = 20

@@ -21,10 +21,10 @@ from proxy.controlplane.pools.records import BackendRecord, PoolRecord
 from proxy.controlplane.pools.registry import Registry
 from proxy.controlplane.pools.tally import Key
 from proxy.controlplane.probing.expiry import SOON, expiries
-from proxy.core.health import Probe
-from proxy.core.journal import Kind, Query
 from proxy.core.messages import Report
-from proxy.core.model import Unavailable
+from proxy.core.pools.health import Probe
+from proxy.core.pools.model import Unavailable
+from proxy.core.telling.journal import Kind, Query
 
 Reasons = frozenset[Unavailable]
 

@@ -14,9 +14,9 @@ from proxy.controlplane.availability.accounting import Accounting
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.registry import Registry
-from proxy.core.active import FAILBACK, FAILOVER, ORDER, Pending, Switch
-from proxy.core.cost import KEPT_FOR, Cost, Course, Harm
-from proxy.core.journal import PERSON, RULE, Entry, Kind
+from proxy.core.pools.active import FAILBACK, FAILOVER, ORDER, Pending, Switch
+from proxy.core.telling.cost import KEPT_FOR, Cost, Course, Harm
+from proxy.core.telling.journal import PERSON, RULE, Entry, Kind
 
 SETTLED_AFTER = 0.25
 """Seconds after a switch for requests that it held to be answered; what a worker reports then tells all."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from proxy.core.active import FAILOVER, Switch
 from proxy.core.messages import BreakerNews
+from proxy.core.pools.active import FAILOVER, Switch
 from proxy.logs import say
 
 log = logging.getLogger("proxy.controlplane.supervisor")

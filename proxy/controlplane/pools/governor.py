@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.tally import BackendTotals, Tally
-from proxy.core.active import FAILBACK, FAILOVER, ActivePassive, Pending, Standing, Switch
-from proxy.core.breaker import BreakerState
-from proxy.core.damping import Damping
-from proxy.core.detector import OutlierDetector, Sentence
 from proxy.core.messages import AdminState, BreakerNews
-from proxy.core.model import BY_TRAFFIC, Unavailable
-from proxy.core.peers import Totals
+from proxy.core.pools.active import FAILBACK, FAILOVER, ActivePassive, Pending, Standing, Switch
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.damping import Damping
+from proxy.core.pools.detector import OutlierDetector, Sentence
+from proxy.core.pools.model import BY_TRAFFIC, Unavailable
+from proxy.core.pools.peers import Totals
 from proxy.core.settings import PoolSettings
 
 if TYPE_CHECKING:

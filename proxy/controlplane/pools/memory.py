@@ -19,8 +19,8 @@ from typing import Any
 from proxy.controlplane.aside import aside
 from proxy.controlplane.pools.splits import Cut
 from proxy.controlplane.pools.tally import Key
-from proxy.core.health import HealthState
 from proxy.core.messages import AdminState, BackendState
+from proxy.core.pools.health import HealthState
 from proxy.logs import say
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.tally import forget_oldest
-from proxy.core.naming import Names
+from proxy.core.telling.naming import Names
 
 
 @dataclass(slots=True)

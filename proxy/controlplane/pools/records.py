@@ -9,13 +9,13 @@ from typing import NamedTuple
 from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.governor import Governor, Told
 from proxy.controlplane.pools.tally import Key, Tally
-from proxy.core.breaker import BreakerState
-from proxy.core.health import Health
 from proxy.core.messages import AdminState, BackendState
-from proxy.core.model import ADMIN_VETOES, BY_TRAFFIC, HEALTH_VETOES, Unavailable
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import Health
+from proxy.core.pools.model import ADMIN_VETOES, BY_TRAFFIC, HEALTH_VETOES, Unavailable
+from proxy.core.pools.tiers import Place, place_of, spread
+from proxy.core.pools.word import BackendWord
 from proxy.core.settings import BackendSettings, PoolSettings
-from proxy.core.tiers import Place, place_of, spread
-from proxy.core.word import BackendWord
 
 WANTED = frozenset({*ADMIN_VETOES.values(), Unavailable.STANDBY, Unavailable.FULL, Unavailable.UNCHECKED})
 """Reasons that are no outage."""

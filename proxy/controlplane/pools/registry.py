@@ -17,11 +17,11 @@ from proxy.controlplane.pools.records import BackendRecord, BreakerView, PoolRec
 from proxy.controlplane.pools.splits import Cut, Splits
 from proxy.controlplane.pools.staying import clients_until, lifetimes
 from proxy.controlplane.pools.tally import Key, Tally, forget_oldest
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState, BackendState, BreakerNews, PoolNews, Report, Snapshot
-from proxy.core.naming import names_of
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState, Probe
 from proxy.core.settings import Settings
+from proxy.core.telling.naming import names_of
 from proxy.ledger.upkeep import KeyCounts
 
 HEARD_WITHIN = 0.05

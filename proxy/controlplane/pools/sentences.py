@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from proxy.controlplane.pools.rates import Flow
 from proxy.controlplane.pools.records import BackendRecord, PoolRecord
 from proxy.controlplane.pools.tally import Tally
-from proxy.core.breaker import BreakerState
 from proxy.core.messages import AdminState
-from proxy.core.model import Unavailable
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.model import Unavailable
 
 NOT_OUT = frozenset({Unavailable.FULL, Unavailable.STANDBY})
 """Reasons that say nothing bad of a Backend: it waits for its turn, or works as hard as it may."""

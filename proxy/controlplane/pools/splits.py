@@ -12,7 +12,7 @@ from proxy.controlplane.pools.change import Change
 from proxy.controlplane.pools.governor import Refused
 from proxy.controlplane.pools.records import PoolRecord
 from proxy.controlplane.pools.tally import Tally
-from proxy.core.canary import Canary, Seen
+from proxy.core.requests.canary import Canary, Seen
 from proxy.core.settings import RouteSettings, Settings
 
 BY_HAND = "by a person"

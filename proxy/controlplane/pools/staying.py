@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.core.messages import AdminState
-from proxy.core.model import Unavailable
+from proxy.core.pools.model import Unavailable
 from proxy.core.settings import Settings
 
 ROUNDED = 1.0

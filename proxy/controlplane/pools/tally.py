@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from proxy.controlplane.pools.rates import Rates
 from proxy.core.messages import DURATION_BUCKETS, BackendCounts, PoolCounts, Report, StrainCounts
-from proxy.core.naming import Names
+from proxy.core.telling.naming import Names
 
 Key = tuple[str, str]
 """Pool and backend name."""

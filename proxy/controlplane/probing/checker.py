@@ -16,9 +16,9 @@ from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.pools.records import BackendRecord
 from proxy.controlplane.pools.tally import Key
 from proxy.controlplane.probing.probe import Prober
-from proxy.core.breaker import BreakerState
-from proxy.core.health import HealthState, Probe
 from proxy.core.messages import AdminState
+from proxy.core.pools.breaker import BreakerState
+from proxy.core.pools.health import HealthState, Probe
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from proxy.controlplane.own_code import OwnCode
 from proxy.controlplane.probing.faults import certificate_fault, tls_fault
 from proxy.controlplane.probing.question import Question
 from proxy.core.extending import WRONG, Target
-from proxy.core.health import HealthPolicy, Probe
-from proxy.core.proxy_protocol import own_header
+from proxy.core.pools.health import HealthPolicy, Probe
+from proxy.core.pools.word import STATE, WEIGHT, BackendWord, read_word
 from proxy.core.settings import Address
 from proxy.core.tls import BackendTls
-from proxy.core.word import STATE, WEIGHT, BackendWord, read_word
+from proxy.core.wire.proxy_protocol import own_header
 from proxy.dialling import dial
 from proxy.errors import ResponseError
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple, cast
 
-from proxy.core.chunked import ChunkedDecoder, ChunkError
-from proxy.core.grammar import ALL_FIELDS, CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
-from proxy.core.http1_answers import ResponseHead
 from proxy.core.settings import Limits
+from proxy.core.wire.chunked import ChunkedDecoder, ChunkError
+from proxy.core.wire.grammar import ALL_FIELDS, CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.errors import ResponseError
 
 UNANSWERED = "closed the connection without an answer"

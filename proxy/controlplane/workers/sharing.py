@@ -6,7 +6,7 @@ import mmap
 import os
 import secrets
 
-from proxy.core.counts import PAGE, ROW_SIZE, ROWS, SEED_SIZE, WHOLE, used_rows
+from proxy.core.pools.counts import PAGE, ROW_SIZE, ROWS, SEED_SIZE, WHOLE, used_rows
 
 
 class SharedMemory:

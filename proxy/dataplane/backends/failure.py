@@ -9,7 +9,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from proxy.contexts import describe, error_kind, is_refusal
-from proxy.core.retry import NOT_SENT, Outcome, Progress
+from proxy.core.requests.retry import NOT_SENT, Outcome, Progress
 from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:

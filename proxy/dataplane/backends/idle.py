@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.contexts import describe, error_kind
-from proxy.core.retry import Outcome
+from proxy.core.requests.retry import Outcome
 from proxy.core.settings import Address, Limits
 from proxy.dataplane.backends.introduced import Introductions
 from proxy.dataplane.backends.upstream import Upstream

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.proxy_protocol import header_for
+from proxy.core.wire.proxy_protocol import header_for
 from proxy.dataplane.clients.introduction import origin_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.chunked import ChunkedDecoder, ChunkError
-from proxy.core.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.retry import Outcome
+from proxy.core.requests.retry import Outcome
+from proxy.core.wire.chunked import ChunkedDecoder, ChunkError
+from proxy.core.wire.grammar import CHUNKED, COUNTED, END_OF_HEAD, NO_BODY, is_no_answer
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.dataplane.backends.failure import failure
 from proxy.errors import ErrorKind, ResponseError
 

@@ -14,8 +14,8 @@ import socket
 from functools import partial
 from typing import Any, Protocol
 
-from proxy.core.proxy_protocol import IntroductionError, Origin
 from proxy.core.settings import ListenerSettings
+from proxy.core.wire.proxy_protocol import IntroductionError, Origin
 from proxy.dataplane.clients.introduction import read_introduction
 
 log = logging.getLogger("proxy.dataplane.clients.door")

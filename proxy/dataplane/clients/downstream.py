@@ -17,10 +17,10 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core import answers
-from proxy.core.grammar import END_OF_HEAD, check_begun, without_empty_lines
-from proxy.core.headers import Forwarding
-from proxy.core.http1 import RequestHead
+from proxy.core.wire import answers
+from proxy.core.wire.grammar import END_OF_HEAD, check_begun, without_empty_lines
+from proxy.core.wire.headers import Forwarding
+from proxy.core.wire.http1 import RequestHead
 from proxy.dataplane.clients.introduction import origin_of
 from proxy.dataplane.clients.sounding import Sounding
 from proxy.dataplane.ending import has_unread
@@ -29,7 +29,7 @@ from proxy.dataplane.transport.pause import PAUSE
 from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
-    from proxy.core.accesslog import Record
+    from proxy.core.telling.accesslog import Record
     from proxy.dataplane.backends.upstream import Upstream
     from proxy.dataplane.clients.reception import Arrival
     from proxy.dataplane.exchanges.tunnel import Tunnel

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
-from proxy.core.proxy_protocol import Introduction, IntroductionError, Origin
+from proxy.core.wire.proxy_protocol import Introduction, IntroductionError, Origin
 
 if TYPE_CHECKING:
     from proxy.dataplane.clients.downstream import Downstream

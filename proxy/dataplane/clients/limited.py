@@ -12,8 +12,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.http1 import RequestHead
 from proxy.core.settings import RouteSettings
+from proxy.core.wire.http1 import RequestHead
 from proxy.dataplane.clients.places import network_of
 from proxy.dataplane.writes.mailbox import Mailbox
 

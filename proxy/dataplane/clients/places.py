@@ -12,8 +12,8 @@ import os
 import resource
 from math import inf
 
-from proxy.core.counts import WHOLE, Cells, SharedCounts
-from proxy.core.gcra import RateTable
+from proxy.core.limits.gcra import RateTable
+from proxy.core.pools.counts import WHOLE, Cells, SharedCounts
 from proxy.core.settings import ListenerSettings
 
 LISTENER_FULL = "connections"

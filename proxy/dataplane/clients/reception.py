@@ -12,8 +12,8 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.proxy_protocol import Origin
 from proxy.core.settings import Address, ListenerSettings, Settings
+from proxy.core.wire.proxy_protocol import Origin
 from proxy.dataplane.clients.door import Door
 from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.clients.places import Descriptors, Places

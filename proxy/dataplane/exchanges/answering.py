@@ -8,16 +8,16 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core import answers
-from proxy.core.accesslog import RATE_LIMITED, STOOD_IN, flags_of, result_of
-from proxy.core.availability import FIRST_ERROR
-from proxy.core.chunked import last_chunk
-from proxy.core.dispatch import Attempt, Decision, Refuse
-from proxy.core.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
-from proxy.core.headers import downstream_head, ends_with_connection, is_chunked_for
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.retry import Outcome
+from proxy.core.requests.decisions import Attempt, Decision, Refuse
+from proxy.core.requests.retry import Outcome
 from proxy.core.settings import Redirect, StaticAnswer, StatusOfWrites
+from proxy.core.telling.accesslog import RATE_LIMITED, STOOD_IN, flags_of, result_of
+from proxy.core.telling.availability import FIRST_ERROR
+from proxy.core.wire import answers
+from proxy.core.wire.chunked import last_chunk
+from proxy.core.wire.grammar import CHUNKED, END_OF_HEAD, UNTIL_CLOSE
+from proxy.core.wire.headers import downstream_head, ends_with_connection, is_chunked_for
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.clients.limited import seconds_too_early
 from proxy.dataplane.exchanges.racing import Racing
@@ -30,7 +30,7 @@ from proxy.dataplane.transport.pause import PAUSE, rest
 from proxy.dataplane.writes.keyed import status_of_write
 
 if TYPE_CHECKING:
-    from proxy.core.routing import Route
+    from proxy.core.requests.routing import Route
 
 BROKEN_OFF = 502
 """What an answer with a good status that broke off counts as."""

@@ -9,15 +9,16 @@ from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.accesslog import CLIENT_LEFT, GIVEN_UP, Entry, result_of
-from proxy.core.dispatch import Attempt, Dispatch
-from proxy.core.grammar import is_chosen_of
-from proxy.core.headers import upstream_head
-from proxy.core.holding import hold_for
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.retry import Outcome, Progress
-from proxy.core.tracing import Trace, new_span, with_trace
+from proxy.core.requests.decisions import Attempt
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.holding import hold_for
+from proxy.core.requests.retry import Outcome, Progress
+from proxy.core.telling.accesslog import CLIENT_LEFT, GIVEN_UP, Entry, result_of
+from proxy.core.wire.grammar import is_chosen_of
+from proxy.core.wire.headers import upstream_head
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
+from proxy.core.wire.tracing import Trace, new_span, with_trace
 from proxy.dataplane.backends.idle import connect
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.exchanges.relay import ClientLeftError, pass_interims
@@ -25,10 +26,10 @@ from proxy.dataplane.exchanges.upload import Upload
 from proxy.errors import ErrorKind, RequestError
 
 if TYPE_CHECKING:
-    from proxy.core.headers import Rewrite
-    from proxy.core.keyed import KeyedDispatch
-    from proxy.core.pool import Pool
+    from proxy.core.pools.pool import Pool
     from proxy.core.settings import Timeouts
+    from proxy.core.wire.headers import Rewrite
+    from proxy.core.writes.keyed import KeyedDispatch
     from proxy.dataplane.clients.downstream import Downstream
     from proxy.dataplane.writes.keyed import KeyedWrite
 

@@ -9,12 +9,13 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.accesslog import result_of
-from proxy.core.dispatch import RELAY, Attempt, Decision, Dispatch, Refuse, Relay, Wait
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.retry import answered
+from proxy.core.requests.decisions import RELAY, Attempt, Decision, Refuse, Relay, Wait
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.retry import answered
 from proxy.core.settings import RouteSettings
+from proxy.core.telling.accesslog import result_of
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.exchanges.answering import Answering
 from proxy.dataplane.exchanges.racing import HEDGED
@@ -28,9 +29,9 @@ from proxy.dataplane.writes.keyed import begin_keyed
 from proxy.errors import RequestError
 
 if TYPE_CHECKING:
-    from proxy.core.fallback import Fallback
-    from proxy.core.pool import Pool
-    from proxy.core.routing import Route
+    from proxy.core.pools.pool import Pool
+    from proxy.core.requests.fallback import Fallback
+    from proxy.core.requests.routing import Route
     from proxy.dataplane.clients.downstream import Downstream
 
 

@@ -11,13 +11,13 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.accesslog import GIVEN_UP, LOST_RACE, result_of
-from proxy.core.breaker import GOOD
-from proxy.core.decisions import HEDGE_LOST
-from proxy.core.dispatch import Attempt, Dispatch
-from proxy.core.headers import upstream_head
-from proxy.core.hedging import HedgeResult, Hedging
-from proxy.core.retry import FIRST_RETRIED, Outcome, answered
+from proxy.core.pools.breaker import GOOD
+from proxy.core.requests.decisions import HEDGE_LOST, Attempt
+from proxy.core.requests.dispatch import Dispatch
+from proxy.core.requests.hedging import HedgeResult, Hedging
+from proxy.core.requests.retry import FIRST_RETRIED, Outcome, answered
+from proxy.core.telling.accesslog import GIVEN_UP, LOST_RACE, result_of
+from proxy.core.wire.headers import upstream_head
 from proxy.dataplane.backends.idle import begin_opening, give_up, opened
 from proxy.dataplane.exchanges.asking import Asking
 from proxy.dataplane.exchanges.relay import Answer

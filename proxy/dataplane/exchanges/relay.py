@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.core.chunked import chunk, last_chunk
-from proxy.core.headers import downstream_head, interim_head, is_chunked_for
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
+from proxy.core.wire.chunked import chunk, last_chunk
+from proxy.core.wire.headers import downstream_head, interim_head, is_chunked_for
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:

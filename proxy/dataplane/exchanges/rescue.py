@@ -11,25 +11,25 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxy.core import answers
-from proxy.core.accesslog import STOOD_IN, flags_of
-from proxy.core.dispatch import Refuse
-from proxy.core.fallback import Fallback, FixedAnswer, may_be_stale, may_stand_in
-from proxy.core.grammar import END_OF_HEAD
-from proxy.core.headers import ends_with_connection
-from proxy.core.stale import as_kept
+from proxy.core.requests.decisions import Refuse
+from proxy.core.requests.fallback import Fallback, FixedAnswer, may_be_stale, may_stand_in
+from proxy.core.requests.stale import as_kept
+from proxy.core.telling.accesslog import STOOD_IN, flags_of
+from proxy.core.wire import answers
+from proxy.core.wire.grammar import END_OF_HEAD
+from proxy.core.wire.headers import ends_with_connection
 from proxy.dataplane.exchanges.relay import Answer, again
 from proxy.dataplane.reload import rewrite
 from proxy.errors import ErrorKind
 
 if TYPE_CHECKING:
-    from proxy.core.headers import Forwarding, Rewrite
-    from proxy.core.http1 import RequestHead
-    from proxy.core.http1_answers import ResponseHead
-    from proxy.core.pool import Pool
-    from proxy.core.routing import Route
-    from proxy.core.stale import Kept
-    from proxy.core.waiting import Priority
+    from proxy.core.limits.waiting import Priority
+    from proxy.core.pools.pool import Pool
+    from proxy.core.requests.routing import Route
+    from proxy.core.requests.stale import Kept
+    from proxy.core.wire.headers import Forwarding, Rewrite
+    from proxy.core.wire.http1 import RequestHead
+    from proxy.core.wire.http1_answers import ResponseHead
     from proxy.dataplane.clients.downstream import Downstream
 
 POOL, STALE, FIXED = "pool", "stale", "fixed"

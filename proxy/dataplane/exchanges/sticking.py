@@ -9,18 +9,18 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from proxy.core.balancer import hashed
-from proxy.core.decisions import Decision, Refuse, Wait
-from proxy.core.fallback import may_stand_in
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.model import Backend, Unavailable
-from proxy.core.pool import Pool
-from proxy.core.routing import Route
-from proxy.core.splitting import is_passed_over
-from proxy.core.staying import stays
-from proxy.core.sticky import SEED_BITS, Bond, Stickiness
-from proxy.core.waiting import Priority
+from proxy.core.limits.waiting import Priority
+from proxy.core.pools.balancer import hashed
+from proxy.core.pools.model import Backend, Unavailable
+from proxy.core.pools.pool import Pool
+from proxy.core.requests.decisions import Decision, Refuse, Wait
+from proxy.core.requests.fallback import may_stand_in
+from proxy.core.requests.routing import Route
+from proxy.core.requests.splitting import is_passed_over
+from proxy.core.requests.staying import stays
+from proxy.core.requests.sticky import SEED_BITS, Bond, Stickiness
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
 
 if TYPE_CHECKING:
     from proxy.dataplane.clients.downstream import Downstream

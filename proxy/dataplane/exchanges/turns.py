@@ -10,13 +10,13 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.waiting import End
+from proxy.core.limits.waiting import End
 from proxy.dataplane.transport.pause import PAUSE
 
 if TYPE_CHECKING:
-    from proxy.core.gate import Gate
-    from proxy.core.pool import Pool
-    from proxy.core.waiting import Waiter
+    from proxy.core.limits.gate import Gate
+    from proxy.core.limits.waiting import Waiter
+    from proxy.core.pools.pool import Pool
     from proxy.dataplane.clients.downstream import Downstream
 
 TEND_EVERY = 0.01

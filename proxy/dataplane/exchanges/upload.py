@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
-from proxy.core.grammar import CHUNKED
-from proxy.core.http1 import RequestHead
 from proxy.core.settings import PoolSettings
+from proxy.core.wire.chunked import ChunkedDecoder, ChunkError, chunk, last_chunk
+from proxy.core.wire.grammar import CHUNKED
+from proxy.core.wire.http1 import RequestHead
 from proxy.errors import RequestError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from proxy.contexts import client_context, is_alert, reason_of, server_context
-from proxy.core.headers import Forwarding
 from proxy.core.tls import BackendTls, ListenerTls, subject_text
+from proxy.core.wire.headers import Forwarding
 from proxy.dataplane.transport.tls import TlsTransport
 
 if TYPE_CHECKING:

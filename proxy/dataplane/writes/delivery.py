@@ -13,13 +13,13 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.grammar import END_OF_HEAD
-from proxy.core.headers import Forwarding
-from proxy.core.http1 import RequestHead
-from proxy.core.idempotency import KeyState, concerns
-from proxy.core.proxy_protocol import Origin
-from proxy.core.queueing import CHECKED, wait_after
 from proxy.core.settings import Address, ListenerSettings, Settings
+from proxy.core.wire.grammar import END_OF_HEAD
+from proxy.core.wire.headers import Forwarding
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.proxy_protocol import Origin
+from proxy.core.writes.idempotency import KeyState, concerns
+from proxy.core.writes.queueing import CHECKED, wait_after
 from proxy.dataplane.clients.downstream import Downstream
 from proxy.dataplane.clients.reception import Arrival
 from proxy.dataplane.control import Control

@@ -12,16 +12,16 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core import idempotency
-from proxy.core.chunked import chunk, last_chunk
-from proxy.core.dispatch import Attempt, Decision, Refuse
-from proxy.core.grammar import CHUNKED, COUNTED, options_of, with_nominated
-from proxy.core.http1 import RequestHead
-from proxy.core.http1_answers import ResponseHead
-from proxy.core.idempotency import Denial, Entry, Kept, KeyState, Verdict
-from proxy.core.keyed import KeyedDispatch
-from proxy.core.queueing import CHECKED, STATUS_PATH, Parcel, acceptance, report, unknown
+from proxy.core.requests.decisions import Attempt, Decision, Refuse
 from proxy.core.settings import IdempotencyPolicy, RouteSettings
+from proxy.core.wire.chunked import chunk, last_chunk
+from proxy.core.wire.grammar import CHUNKED, COUNTED, options_of, with_nominated
+from proxy.core.wire.http1 import RequestHead
+from proxy.core.wire.http1_answers import ResponseHead
+from proxy.core.writes import idempotency
+from proxy.core.writes.idempotency import Denial, Entry, Kept, KeyState, Verdict
+from proxy.core.writes.keyed import KeyedDispatch
+from proxy.core.writes.queueing import CHECKED, STATUS_PATH, Parcel, acceptance, report, unknown
 from proxy.dataplane.backends.upstream import Upstream
 from proxy.dataplane.exchanges.relay import Answer
 from proxy.dataplane.exchanges.upload import Upload
@@ -32,7 +32,7 @@ from proxy.ledger.batch import BUSY_LIMIT
 from proxy.ledger.store import Claim, Store, StoreBusyError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from proxy.core.pool import Pool
+    from proxy.core.pools.pool import Pool
     from proxy.dataplane.clients.downstream import Downstream
     from proxy.dataplane.worker import Worker
 

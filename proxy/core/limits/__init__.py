@@ -1,0 +1,1 @@
+"""What is shed, and who waits, where there is too much."""

@@ -1,0 +1,1 @@
+"""Backends and Pools: who may serve, and who of them serves."""

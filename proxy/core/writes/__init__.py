@@ -1,0 +1,1 @@
+"""Writes with a key: done once, and told the truth about."""
