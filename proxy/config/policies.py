@@ -17,7 +17,19 @@ from proxy.config.failback import FAILBACK
 from proxy.config.hedges import HEDGE_AFTER
 from proxy.config.mistakes import nearest, quoted
 from proxy.config.names import CONDITION, PROBE_PATH, REGEX, STATUS_RANGE
-from proxy.config.quantities import DURATION, FLAG, POSITIVE_DURATION, choice, or_word, rate, share, size, whole, wrong
+from proxy.config.quantities import (
+    DURATION,
+    FLAG,
+    POSITIVE_DURATION,
+    choice,
+    duration_from,
+    or_word,
+    rate,
+    share,
+    size,
+    whole,
+    wrong,
+)
 from proxy.core.limits.waiting import WaitingPolicy
 from proxy.core.pools.active import FailoverPolicy
 from proxy.core.pools.breaker import BreakerPolicy
@@ -47,6 +59,8 @@ DAMPING = DampingPolicy()
 
 Duration = Annotated[float, DURATION]
 Positive = Annotated[float, POSITIVE_DURATION]
+OUTLIER_WINDOW_MOST = 600.0
+"""Seconds: of each, a sample of every backend is kept."""
 MIB, TIB = 1024**2, 1024**4
 MOST = 1_000_000
 """For numbers of connections and requests, which memory bounds in the end."""
@@ -224,8 +238,8 @@ class Outlier(Block):
     """A share of failed, or of slow requests that is higher than its peers' by so much is clearly worse."""
     latency_factor: Annotated[float, rate(1.1, 1000)] = OUTLIER.latency_factor
     """A request is slow that takes so many times as long as half of its peers' requests do."""
-    window: Positive = OUTLIER.window
-    """The time that is looked at; less of it where there are many requests."""
+    window: Annotated[float, duration_from(0.1, OUTLIER_WINDOW_MOST)] = OUTLIER.window
+    """The time that is looked at, at most 10m; less of it where there are many requests."""
     min_requests: Annotated[int, whole(1, MOST)] = OUTLIER.min_requests
     """Requests in that time below which nothing is said of a backend."""
     eject_for: Positive = OUTLIER.eject_for

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from pydantic import GetJsonSchemaHandler
@@ -214,13 +215,15 @@ DURATION = Quantity("duration", read_duration, {"anyOf": [{"enum": [0, "0"]}, _D
 POSITIVE_DURATION = Quantity("duration", read_positive_duration, _DURATION_SCHEMA, write_duration)
 
 
-def duration_from(least: float) -> Quantity:
-    """A duration that is not shorter than so many seconds."""
+def duration_from(least: float, most: float = inf) -> Quantity:
+    """A duration that is not shorter, and not longer, than so many seconds."""
 
     def read(value: object) -> float:
         seconds = read_duration(value)
         if seconds < least:
             raise WrongValueError(f"must be at least {write_duration(least)}, not {quoted(value)}")
+        if seconds > most:
+            raise WrongValueError(f"must be at most {write_duration(most)}, not {quoted(value)}")
         return seconds
 
     return Quantity("duration", read, _DURATION_SCHEMA, write_duration)

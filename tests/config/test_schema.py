@@ -35,9 +35,11 @@ def accepts(document: object) -> bool:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_file_in_conf_loads(path: Path, tmp_path: Path) -> None:
-    """Where it names certificates, with such beside it."""
+    """With what it names beside it: certificates, and code."""
     copy = tmp_path / path.name
     copy.write_text(path.read_text())
+    for code in path.parent.glob("*.py"):
+        (tmp_path / code.name).write_text(code.read_text())
     if "cert:" in path.read_text():
         authority = Authority(tmp_path)
         for name in sorted(set(re.findall(r"([a-z-]+)\.crt", path.read_text()))):
