@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 
 async def aside(call: Callable[[], None]) -> None:
@@ -44,3 +46,14 @@ async def aside(call: Callable[[], None]) -> None:
         # A limit on processes, or no memory: as with a disk that fails, it is tried again.
         raise OSError(errno.EAGAIN, str(error)) from error
     await done
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Whole or not at all: a reader, or a crash, never sees half a file. Raises OSError; to be called `aside`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

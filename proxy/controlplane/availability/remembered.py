@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from proxy.controlplane.aside import aside
+from proxy.controlplane.aside import aside, replace_file
 from proxy.controlplane.availability.accounting import Accounting
 from proxy.logs import say
 
@@ -90,21 +89,10 @@ class Remembered:
 async def _try(path: Path, text: Callable[[], str]) -> str:
     """Write; what went wrong, or nothing."""
     try:
-        await aside(lambda: _replace(path, text()))
+        await aside(lambda: replace_file(path, text()))
     except OSError as error:
         return str(error)
     return ""
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def _is_alive(pid: int) -> bool:

@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from proxy.controlplane.aside import aside
+from proxy.controlplane.aside import aside, replace_file
 from proxy.controlplane.pools.splits import Cut
 from proxy.controlplane.pools.tally import Key
 from proxy.core.messages import AdminState, BackendState
@@ -126,7 +125,7 @@ class Memory:
         """Write; what went wrong, or nothing."""
         document = _document(self._states(), self._cuts())
         try:
-            await aside(partial(_replace, path, document))
+            await aside(partial(replace_file, path, document))
         except OSError as error:
             return f"state can't be written: a restart would forget it: {error}"
         return ""
@@ -156,14 +155,3 @@ def _document(states: Mapping[Key, BackendState], cuts: Mapping[str, Cut]) -> st
     kept = {name: {"pool": cut.pool, "evidence": cut.evidence, "split": cut.split} for name, cut in cuts.items()}
     document = {"version": 1, "pools": pools} | ({"cuts": kept} if kept else {})
     return json.dumps(document, indent=1) + "\n"
-
-
-def _replace(path: Path, document: str) -> None:
-    """Whole or not at all: a reader, or a crash, never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    with beside.open("w") as file:
-        file.write(document)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
